@@ -1,0 +1,139 @@
+"""The walk over a body that a sender makes: tensors are set aside, the rest becomes msgpack.
+
+What each kind of value becomes is in `federant.codec.kinds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from federant.codec.layout import METADATA
+from federant.codec.limits import Limits
+
+ATOMS = frozenset({type(None), bool, int, float})
+"""Types that msgpack has and whose every value it takes; an int beyond 64 bits has a code."""
+
+Write = Callable[["Writer", Any], object]
+"""Turns a value of one kind into what msgpack takes, and gives its tensors to the writer."""
+
+
+class Part(str):
+    """A step of a path that is an attribute (`.data`), not a key (`['data']`)."""
+
+    __slots__ = ()
+
+
+class Writer:
+    """One walk. `path` is where it is now: keys, indices and parts from the root."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        writes: dict[type, Write],
+        bases: tuple[type, ...],
+        dropped_from_names: tuple[str, ...] = (),
+    ) -> None:
+        self.path: list[object] = []
+        self.arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self.inline = False
+        """Whether long text stays in the header, so that whoever reads only that can read it."""
+        self._limits = limits
+        self._writes = writes
+        self._bases = bases
+        self._dropped = dropped_from_names
+        self._values = 4  # the list of version, envelope and body, and these
+
+    def value(self, value: Any) -> object:
+        """What msgpack takes for this value."""
+        kind = type(value)
+        if kind in ATOMS:
+            return value
+        write = self._writes.get(kind)
+        if write is None:
+            write = next(
+                (self._writes[base] for base in self._bases if isinstance(value, base)), None
+            )
+            if write is None:
+                raise self.refusal(
+                    f"it is a {type_name(kind)}; what travels is None, bool, "
+                    "int, float, str, bytes, numpy arrays, and dicts, lists and tuples of these"
+                )
+        return write(self, value)
+
+    def at(self, step: object, value: Any) -> object:
+        """The same for a value one step further down the path."""
+        if type(value) in ATOMS:
+            return value
+        self.path.append(step)
+        written = self.value(value)
+        self.path.pop()
+        return written
+
+    def inlined(self, step: object, value: Any) -> object:
+        """The same as `at`, with long text in the header."""
+        before, self.inline = self.inline, True
+        written = self.at(step, value)
+        self.inline = before
+        return written
+
+    def enter(self, values: int) -> None:
+        """Count the values in the container at this path; TypeError beyond the limits."""
+        self._values += values
+        if len(self.path) >= self._limits.depth:
+            raise self.refusal(
+                f"it nests deeper than {self._limits.depth} levels; does it contain itself?"
+            )
+        if self._values > self._limits.items:
+            raise self.refusal(
+                f"with it the body has more than {self._limits.items} values; "
+                "put large collections of numbers into numpy arrays"
+            )
+
+    def set_aside(self, array: np.ndarray[Any, Any]) -> bytes:
+        """Keep an array as a tensor of the frame; its name."""
+        if len(self.arrays) >= self._limits.tensors:
+            raise self.refusal(f"a frame holds at most {self._limits.tensors} arrays")
+        name = self._name()
+        self.arrays[name] = array
+        return name.encode()
+
+    def refusal(self, reason: str) -> TypeError:
+        """The error for the value at this path."""
+        return TypeError(f"{path_text(self.path)} cannot travel: {reason}")
+
+    def _name(self) -> str:
+        steps = self.path
+        dropped = len(self._dropped)
+        if len(steps) > dropped and tuple(steps[:dropped]) == self._dropped:
+            steps = steps[dropped:]
+        name = ".".join(map(str, steps)) or "value"
+        if name not in self.arrays and name != METADATA:
+            return name
+        number = 2
+        while f"{name}#{number}" in self.arrays:
+            number += 1
+        return f"{name}#{number}"
+
+
+def type_name(kind: type) -> str:
+    """A type's name with its module, but for Python's own types."""
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return module + kind.__qualname__
+
+
+def path_text(path: list[object]) -> str:
+    """A path as one would write it in Python: `data['layer1'][3]`."""
+    if not path:
+        return "the body"
+    if isinstance(path[0], Part):
+        text = ""
+        if len(path) > 1 and isinstance(path[1], Part):
+            path = path[1:]  # a DXO in a Shareable: its user knows it as data and meta
+    else:
+        text = "body"
+    for step in path:
+        text += f".{step}" if isinstance(step, Part) else f"[{step!r}]"
+    return text.removeprefix(".")
