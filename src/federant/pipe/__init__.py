@@ -1,0 +1,40 @@
+"""Pipes between agent and client job: the interface, the messages, the handler, the transports."""
+
+from federant.pipe.base import Mode, Pipe, PipeChannelName
+from federant.pipe.errors import (
+    PeerGoneError,
+    PipeBusyError,
+    PipeClosedError,
+    PipeError,
+    PipeProtocolError,
+    PipeRefusedError,
+)
+from federant.pipe.handler import PipeHandler
+from federant.pipe.local import LocalPipe
+from federant.pipe.local_connection import Peer
+from federant.pipe.local_frames import StoredFrame
+from federant.pipe.memory import MemoryPipe
+from federant.pipe.message import Message, MsgId, Topic
+from federant.pipe.protocol import Delivery, Outcome
+
+__all__ = [
+    "Delivery",
+    "LocalPipe",
+    "MemoryPipe",
+    "Message",
+    "Mode",
+    "MsgId",
+    "Outcome",
+    "Peer",
+    "PeerGoneError",
+    "Pipe",
+    "PipeBusyError",
+    "PipeChannelName",
+    "PipeClosedError",
+    "PipeError",
+    "PipeHandler",
+    "PipeProtocolError",
+    "PipeRefusedError",
+    "StoredFrame",
+    "Topic",
+]

@@ -1,0 +1,21 @@
+"""What tests of pipes and of their users need; public, for pipes that are made elsewhere."""
+
+from typing import TYPE_CHECKING, Any
+
+from federant.testing.clock import FakeClock
+from federant.testing.fault_pipe import FaultPipe
+from federant.testing.peer_process import PeerProcess
+
+if TYPE_CHECKING:
+    from federant.testing.pipe_contract import PipeContract
+
+__all__ = ["FakeClock", "FaultPipe", "PeerProcess", "PipeContract"]
+
+
+def __getattr__(name: str) -> Any:
+    # Not imported before it is asked for: it needs pytest, the others do not.
+    if name == "PipeContract":
+        from federant.testing.pipe_contract import PipeContract
+
+        return PipeContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
