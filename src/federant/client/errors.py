@@ -1,0 +1,44 @@
+"""What a trainer can meet that talks through an agent; errors of pipes and frames live elsewhere.
+
+FlareAgentException
+├── AgentClosed                 the agent is closed: by its own stop(), or by one of
+│   ├── AgentAbortException     the client job aborted the work
+│   ├── AgentEndException       the job has ended
+│   └── AgentPeerGoneException  the client job is out of reach
+├── CallStateError              the call is not allowed in the agent's present state
+└── JoinError                   join() does not know where to connect
+"""
+
+from __future__ import annotations
+
+
+class FlareAgentException(Exception):  # noqa: N818 - the name that trainers already catch
+    """Every error that an agent raises of its own."""
+
+
+class AgentClosed(FlareAgentException):
+    """The agent is closed and will hand out no more tasks."""
+
+
+class AgentAbortException(AgentClosed):
+    """The client job aborted the work."""
+
+
+class AgentEndException(AgentClosed):
+    """The job has ended; nothing is left to do."""
+
+
+class AgentPeerGoneException(AgentClosed):
+    """The client job is out of reach for this trainer, though the job has not ended.
+
+    At once where it said goodbye or refused the trainer (a wrong token, another trainer on the
+    channel, another protocol version); else when nothing was heard of it for heartbeat_timeout.
+    """
+
+
+class CallStateError(FlareAgentException):
+    """The call is not allowed now: before start, without a task, or with one still held."""
+
+
+class JoinError(FlareAgentException):
+    """Nothing says where this process should connect, or what says so is not right."""

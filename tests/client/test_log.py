@@ -1,0 +1,194 @@
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from federant.client import metrics
+from federant.client.flare_agent import FlareAgent
+from federant.exchange import DXO, AnalyticsDataType, DataKind, create_analytic_dxo
+from federant.pipe import Message, Mode, Pipe
+
+
+def record(value: float) -> DXO:
+    return create_analytic_dxo("loss", value, AnalyticsDataType.SCALAR, global_step=int(value))
+
+
+def test_records_arrive_in_order_as_they_were(job: Any, agent: FlareAgent) -> None:
+    sent = record(1.0)
+    assert agent.log(sent) is True
+    sent.data["track_value"] = 99.0  # what happens to it later does not matter
+    assert agent.log(record(2.0)) is True
+    assert [job.read_metric().data["track_value"] for _ in range(2)] == [1.0, 2.0]
+
+
+def test_a_record_may_be_logged_with_and_without_a_task(job: Any, agent: FlareAgent) -> None:
+    assert agent.log(record(1.0))
+    job.send_task()
+    agent.get_task()
+    assert agent.log(record(2.0))
+    assert job.read_metric().data["track_value"] == 1.0
+    assert job.read_metric().data["track_value"] == 2.0
+
+
+def test_an_agent_without_a_metric_pipe_cannot_log(new_pipe: Any) -> None:
+    with (
+        FlareAgent(new_pipe(), heartbeat_timeout=0) as agent,
+        pytest.raises(RuntimeError, match="has no metric pipe"),
+    ):
+        agent.log(record(1.0))
+
+
+def test_an_agent_for_metrics_only_logs(new_pipe: Any, job: Any) -> None:
+    with FlareAgent(metric_pipe=new_pipe(), heartbeat_timeout=0) as agent:
+        agent.log(record(1.0))
+        assert job.read_metric().data["track_value"] == 1.0
+
+
+def test_only_a_dxo_can_be_logged(agent: FlareAgent) -> None:
+    with pytest.raises(TypeError, match="a record must be a DXO, got str"):
+        agent.log("loss=1")  # type: ignore[arg-type]
+
+
+def test_a_reader_that_is_slow_costs_records_and_no_time(
+    job: Any, agent: FlareAgent, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(metrics, "QUEUE_LENGTH", 3)
+    job.metrics.pause()
+    taken = [agent.log(record(float(number))) for number in range(10)]
+    assert taken[:3] == [True] * 3
+    assert taken[-1] is False
+    assert agent.metrics_dropped == taken.count(False)
+    assert caplog.text.count("metrics dropped") == 1
+    job.metrics.resume()
+    values = [job.read_metric().data["track_value"] for _ in range(taken.count(True))]
+    assert values == [float(number) for number, was_taken in enumerate(taken) if was_taken]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: {"image": np.zeros(100_000, np.uint8)}, id="array"),
+        pytest.param(lambda: {"text": ["x" * 50_000, ("y" * 50_000,)]}, id="text"),
+        pytest.param(lambda: {"blob": {"part": b"z" * 100_000}}, id="bytes"),
+        pytest.param(lambda: {"values": [0.5] * 3000}, id="numbers"),
+    ],
+)
+def test_records_that_wait_take_so_many_bytes_and_no_more(
+    job: Any,
+    agent: FlareAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+    make: Callable[[], Any],
+) -> None:
+    monkeypatch.setattr(metrics, "QUEUE_BYTES", 500_000)
+    job.metrics.pause()
+    taken = [agent.log(DXO(DataKind.METRICS, make())) for _ in range(10)]
+    assert taken == [True] * taken.count(True) + [False] * taken.count(False)
+    assert 1 <= taken.count(True) <= 4
+    assert agent.metrics_dropped == taken.count(False)
+    assert "bytes; at most 4096 and 500000 may" in caplog.text
+    job.metrics.resume()
+    for _ in range(taken.count(True)):
+        job.read_metric()
+    assert agent.log(record(1.0))  # there is room again
+    job.read_metric()
+
+
+def test_each_way_of_losing_records_is_warned_of_once(
+    job: Any, agent: FlareAgent, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(metrics, "QUEUE_LENGTH", 3)
+    for value in (1.0, 2.0):
+        assert agent.log(DXO(DataKind.APP_DEFINED, {"tag": type}))
+        assert agent.log(record(value))
+        job.read_metric()
+    job.metrics.pause()
+    for number in range(10):
+        agent.log(record(float(number)))
+    assert caplog.text.count("cannot be sent") == 1
+    assert caplog.text.count("records wait") == 1
+
+
+def test_a_record_that_cannot_be_copied_is_refused_with_what_to_log_instead(
+    job: Any, agent: FlareAgent
+) -> None:
+    with pytest.raises(TypeError, match=r"cannot be: cannot pickle .*; log numbers, strings"):
+        agent.log(DXO(DataKind.APP_DEFINED, {"lock": threading.Lock()}))
+    assert agent.metrics_dropped == 0
+    assert agent.log(record(1.0))
+    job.read_metric()
+
+
+def test_a_record_that_cannot_travel_is_counted_and_the_next_one_goes(
+    job: Any, agent: FlareAgent, caplog: Any
+) -> None:
+    assert agent.log(DXO(DataKind.APP_DEFINED, {"tag": type}))
+    assert agent.log(record(2.0))
+    assert job.read_metric().data["track_value"] == 2.0
+    assert agent.metrics_dropped == 1
+    assert "a record cannot be sent: data['tag'] cannot travel" in caplog.text
+
+
+def test_stop_sends_what_was_logged_before(
+    job: Any, agent: FlareAgent, background: Any, patience: float
+) -> None:
+    for number in range(20):
+        agent.log(record(float(number)))
+    agent.stop()
+    assert agent.metrics_dropped == 0
+    assert agent.log(record(1.0)) is False
+
+
+def test_the_end_of_the_metric_channel_does_not_close_the_agent(
+    job: Any, agent: FlareAgent
+) -> None:
+    agent.log(record(1.0))
+    job.read_metric()
+    job.metrics.notify_end("no more metrics, please")
+    job.send_task()
+    assert agent.get_task(timeout=None) is not None
+
+
+def test_after_the_end_of_its_channel_a_record_is_not_taken(
+    job: Any, new_agent: Callable[..., FlareAgent], background: Any, patience: float
+) -> None:
+    agent = new_agent(heartbeat_interval=0.02, heartbeat_timeout=0.05)
+    job.close()
+    agent.start()
+
+    def log_until_refused() -> None:
+        while agent.log(record(1.0)):
+            pass
+
+    background(log_until_refused).result(patience)
+
+
+def test_records_are_sent_after_the_task_channel_has_ended(job: Any, agent: FlareAgent) -> None:
+    job.tasks.notify_end("done")
+    assert list(agent.tasks()) == []
+    assert agent.log(record(1.0)) is True
+    assert job.read_metric().data["track_value"] == 1.0
+
+
+def test_a_metric_message_is_a_request_with_the_record_itself(
+    new_pipe: Any, new_agent: Callable[..., FlareAgent], patience: float
+) -> None:
+    pipe = new_pipe(Mode.PASSIVE)
+    pipe.open("metric")
+    agent = new_agent()
+    agent.start()
+    agent.log(record(1.0))
+    message = _first_of_topic(pipe, "metric", patience)
+    assert message.msg_type == Message.REQUEST
+    assert isinstance(message.data, DXO)
+    pipe.close()
+
+
+def _first_of_topic(pipe: Pipe, topic: str, patience: float) -> Message:
+    while True:
+        message = pipe.receive(patience)
+        assert message is not None
+        if message.topic == topic:
+            return message
