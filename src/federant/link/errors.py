@@ -1,0 +1,39 @@
+"""The errors of the link, as one tree; each says what happened, where, and what to do.
+
+LinkError
+├── LinkUnavailable        the server could not be reached or was cut off: try again
+├── LinkRefused            the server answered no, with a code: trying again changes nothing
+├── LinkProtocolError      the answer is not what this version of the link says
+└── LinkConfigError        the address cannot be used (also a ValueError)
+"""
+
+from __future__ import annotations
+
+
+class LinkError(Exception):
+    """Base of everything that can go wrong between a caller and the server."""
+
+
+class LinkUnavailable(LinkError):  # noqa: N818 - the name reads as what the caller meets
+    """No answer: not reachable, cut off, too slow, or the server is starting.  Retry."""
+
+
+class LinkRefused(LinkError):  # noqa: N818
+    """The server understood and said no.
+
+    ``code`` is one of ``ErrorCode`` (or a newer server's), ``status`` the HTTP status.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+class LinkProtocolError(LinkError):
+    """The other side does not speak this protocol."""
+
+
+class LinkConfigError(LinkError, ValueError):
+    """An address that must not be used, such as plain HTTP to another machine."""

@@ -1,0 +1,201 @@
+"""HTTP to one server: addresses that may be used, messages there and back, bytes both ways.
+
+Knows no particular call.  The errors of urllib3 become the link's own here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, TypeVar, cast
+from urllib.parse import urlsplit
+
+import urllib3
+from pydantic import BaseModel, ValidationError
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+from .digest import Buffer
+from .errors import LinkConfigError, LinkProtocolError, LinkRefused, LinkUnavailable
+from .messages import VERSION, VERSION_HEADER, ErrorBody
+
+_log = logging.getLogger(__name__)
+
+_Reply = TypeVar("_Reply", bound=BaseModel)
+
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 30.0
+CHUNK_BYTES: Final = 1 << 20
+
+_JSON: Final = {"content-type": "application/json", "accept": "application/json"}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host, by name or number, can only be this machine."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_url(url: str) -> str:
+    """The server's address without a trailing slash; LinkConfigError if it must not be used."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        raise LinkConfigError(
+            f"{url!r} asks for TLS, which federant does not have yet; a server is reached over "
+            "plain HTTP at a loopback address only, such as http://127.0.0.1:8750"
+        )
+    if parts.scheme != "http" or not parts.hostname:
+        raise LinkConfigError(
+            f"{url!r} is no address of a server; give one like http://127.0.0.1:8750"
+        )
+    if not is_loopback(parts.hostname):
+        raise LinkConfigError(
+            f"{url!r} is on another machine, and plain HTTP would show everything on the way; "
+            "without TLS a server is reached at a loopback address only, "
+            "such as http://127.0.0.1:8750"
+        )
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise LinkConfigError(f"{url!r} has no valid port: {error}") from error
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise LinkConfigError(f"{url!r} has more than a host and a port; leave the rest away")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"http://{host}:{port or 80}"
+
+
+class HttpCaller:
+    """Calls to one server over kept connections.  Thread-safe.
+
+    Every call says which version of the link it is of, and is tried once; ``LinkUnavailable`` says
+    that trying again may help.  One that waits at the server for ``wait_seconds`` is given up
+    ``read_seconds`` after that.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        read_seconds: float = READ_SECONDS,
+        connections: int = 16,
+    ) -> None:
+        self.url = checked_url(url)
+        self._headers = {VERSION_HEADER: str(VERSION), **(headers or {})}
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
+        # Not blocking: a call never waits until a long poll gives its connection back.
+        self._pool = urllib3.connectionpool.connection_from_url(
+            self.url, maxsize=connections, block=False, retries=False
+        )
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        reply: type[_Reply],
+        body: BaseModel | None = None,
+        *,
+        wait_seconds: float = 0.0,
+    ) -> _Reply:
+        """Send a message and read the answer."""
+        data = None if body is None else body.model_dump_json().encode()
+        with self._request(method, path, data, _JSON, wait_seconds=wait_seconds) as response:
+            return _parse(reply, response.read(), self._where(method, path))
+
+    def send(self, path: str, chunks: Iterable[Buffer], size: int, reply: type[_Reply]) -> _Reply:
+        """PUT ``size`` bytes, as the chunks yield them, and read the answer."""
+        headers = {"content-type": "application/octet-stream", "content-length": str(size)}
+        with self._request("PUT", path, chunks, headers) as response:
+            return _parse(reply, response.read(), self._where("PUT", path))
+
+    @contextmanager
+    def receive(self, path: str, start: int = 0) -> Iterator[Iterator[bytes]]:
+        """GET bytes from place ``start`` to the end, as chunks."""
+        headers = {"range": f"bytes={start}-"} if start else {}
+        with self._request("GET", path, None, headers) as response:
+            if start and response.status != 206:
+                raise LinkProtocolError(
+                    f"{self._where('GET', path)} answered {response.status} to a request for a part"
+                )
+            yield response.stream(CHUNK_BYTES, decode_content=False)
+
+    @contextmanager
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[Buffer] | None,
+        headers: Mapping[str, str],
+        *,
+        wait_seconds: float = 0.0,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        timeout = urllib3.Timeout(
+            connect=self._connect_seconds, read=self._read_seconds + wait_seconds
+        )
+        began = time.monotonic()
+        try:
+            response = self._pool.urlopen(
+                method,
+                path,
+                # What it sends may be any buffer; its annotation knows of bytes only.
+                cast("bytes | Iterable[bytes] | None", body),
+                {**self._headers, **headers},
+                timeout=timeout,
+                redirect=False,
+                preload_content=False,
+            )
+            _log.debug(
+                "called call=%s status=%d seconds=%.3f",
+                self._where(method, path), response.status, time.monotonic() - began,
+            )  # fmt: skip
+            try:
+                if response.status >= 300:
+                    raise _refusal(response, self._where(method, path))
+                yield response
+            finally:
+                # What was not read is not worth reading: the connection goes, not the time.
+                response.close() if response.length_remaining else response.release_conn()
+        except NewConnectionError as error:
+            raise LinkUnavailable(
+                f'no server answers at {self.url}; is "federant server" running there?'
+            ) from error
+        except (HTTPError, OSError) as error:
+            raise LinkUnavailable(
+                f"{self._where(method, path)} gave no answer: {error}; try again"
+            ) from error
+
+    def _where(self, method: str, path: str) -> str:
+        return f"{method} {self.url}{path}"
+
+
+def _refusal(response: urllib3.BaseHTTPResponse, where: str) -> LinkRefused | LinkUnavailable:
+    text = response.read()
+    try:
+        body = ErrorBody.model_validate_json(text)
+    except ValidationError:
+        body = ErrorBody(code=f"http_{response.status}", message=repr(text[:200]))
+    if response.status >= 500:
+        return LinkUnavailable(f"{where} failed with {response.status} {body.code}: {body.message}")
+    return LinkRefused(body.code, body.message, status=response.status)
+
+
+def _parse(reply: type[_Reply], text: bytes, where: str) -> _Reply:
+    try:
+        return reply.model_validate_json(text)
+    except ValidationError as error:
+        problems = json.dumps(error.errors(include_url=False, include_input=False), default=str)
+        raise LinkProtocolError(
+            f"the answer of {where} is not what this version of the link says: {problems}"
+        ) from error

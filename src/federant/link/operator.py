@@ -1,0 +1,291 @@
+"""The operator's end of the link: submit a job, follow it, stop it, fetch its models.
+
+Submitting, not deciding: which sites may do what is said by the server and by each site's file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+from urllib.parse import quote, urlencode
+
+import numpy as np
+from pydantic import ValidationError
+
+from federant.codec import FrameError, decode, encode, read_tensors
+from federant.exchange import DXO, DataKind, Shareable, from_shareable
+
+from .digest import blob_ref
+from .errors import LinkProtocolError, LinkUnavailable
+from .http import CONNECT_SECONDS, READ_SECONDS, HttpCaller
+from .messages import (
+    API_PREFIX,
+    MAX_WAIT_SECONDS,
+    NAME_RULE,
+    BlobRef,
+    Done,
+    EventView,
+    JobEventsReply,
+    JobSpec,
+    JobsReply,
+    JobState,
+    JobView,
+    ModelsReply,
+    ModelView,
+    SitesReply,
+    SiteView,
+    is_name,
+)
+
+_RETRY_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 60.0
+_BEHIND_ALL: Final = 1 << 62
+"""After it comes no event: who asks for what does is told of the job's end, and of nothing else."""
+
+Model = DXO | Mapping[str, Any] | str | os.PathLike[str]
+"""A DXO, named arrays, or the path of a safetensors file."""
+
+
+def connect(
+    url: str, *, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS
+) -> Federation:
+    """The federation whose server is at ``url``, such as ``http://127.0.0.1:8750``.
+
+    Nothing is sent yet.  LinkConfigError, a ValueError, for an address that cannot be used.
+    """
+    return Federation(
+        HttpCaller(url, connect_seconds=connect_seconds, read_seconds=read_seconds, connections=4)
+    )
+
+
+class Federation:
+    """A server as its operator sees it.  Thread-safe.
+
+    Each call is tried once: LinkUnavailable says that the server gave no answer, LinkRefused that
+    it said no, and why.
+    """
+
+    def __init__(self, http: HttpCaller) -> None:
+        self._http = http
+
+    @property
+    def url(self) -> str:
+        return self._http.url
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(
+        self,
+        *,
+        trainer: str,
+        workflow: str = "fedavg",
+        name: str | None = None,
+        sites: Sequence[str] = (),
+        initial_model: Model | None = None,
+        params: Mapping[str, Any] | None = None,
+        job_id: str | None = None,
+        **more_params: Any,
+    ) -> Job:
+        """Hand in a job; ``params`` and further keywords (``rounds=10``) are the workflow's own.
+
+        ``trainer`` is the name under which each site's file lists what to start.  No ``sites``
+        means all that the server knows or comes to know, each from when it is ready.  Handing the
+        same job in twice under one ``job_id`` (a ``Name``) makes one job; without it the server
+        chooses an id.  ValueError for what can be no job, such as a bad name of a site.
+        """
+        if isinstance(sites, str):
+            raise TypeError(f"sites must be a sequence of names, got the str {sites!r}")
+        if job_id is not None and not is_name(job_id):
+            raise ValueError(f"job_id must be {NAME_RULE}; got {job_id!r}")
+        blob = None if initial_model is None else self._put(_as_dxo(initial_model))
+        try:
+            spec = JobSpec(
+                name=name or f"{workflow}-{trainer}",
+                workflow=workflow,
+                params={**(params or {}), **more_params},
+                trainer=trainer,
+                sites=tuple(sites),
+                initial_model=blob,
+            )
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))} {problem['input']!r}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            )
+            raise ValueError(f"this can be no job: {problems}") from error
+        query = "" if job_id is None else "?" + urlencode({"id": job_id})
+        view = self._http.call("POST", f"{API_PREFIX}/jobs{query}", JobView, spec)
+        return Job(self._http, view.id)
+
+    def job(self, job_id: str) -> Job:
+        """The job with this id; asks the server, LinkRefused if there is none."""
+        job = Job(self._http, job_id)
+        job.view()
+        return job
+
+    def jobs(self) -> tuple[JobView, ...]:
+        """All jobs that the server keeps, the oldest first."""
+        return self._http.call("GET", f"{API_PREFIX}/jobs", JobsReply).jobs
+
+    def sites(self) -> tuple[SiteView, ...]:
+        """All sites that have ever said hello to the server."""
+        return self._http.call("GET", f"{API_PREFIX}/sites", SitesReply).sites
+
+    def _put(self, model: DXO) -> BlobRef:
+        frame = encode(model)
+        blob = blob_ref(frame.chunks())
+        query = urlencode({"offset": 0, "size": blob.size})
+        path = f"{API_PREFIX}/blobs/{blob.digest}?{query}"
+        self._http.send(path, frame.chunks(), blob.size, Done)
+        return blob
+
+
+class Job:
+    """One job at the server.  Thread-safe; keeps nothing but the id."""
+
+    def __init__(self, http: HttpCaller, job_id: str) -> None:
+        self._http = http
+        self._path = f"{API_PREFIX}/jobs/{quote(job_id, safe='')}"
+        self.id = job_id
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r} at {self._http.url})"
+
+    def view(self) -> JobView:
+        """All that the server tells about the job now."""
+        return self._http.call("GET", self._path, JobView)
+
+    def state(self) -> JobState:
+        return self.view().state
+
+    def events(self, after: int = 0, wait: float = 0.0) -> JobEventsReply:
+        """Metrics and texts after the event ``after``; waits up to ``wait`` seconds for the first.
+
+        Ask again with ``after=reply.next``.
+        """
+        wait = min(wait, MAX_WAIT_SECONDS)
+        query = urlencode({"after": after, "wait_seconds": wait})
+        return self._http.call(
+            "GET", f"{self._path}/events?{query}", JobEventsReply, wait_seconds=wait
+        )
+
+    def follow(
+        self, timeout: float | None = None, *, patience: float = _PATIENCE_SECONDS
+    ) -> Iterator[EventView]:
+        """Events from the first on, as they happen, until the job has ended.
+
+        A server that is away (restarting, say) is waited for, ``patience`` seconds at most.
+        TimeoutError if the job has not ended ``timeout`` seconds after the call.
+        """
+        for reply in self.replies(timeout, patience=patience):
+            yield from reply.events
+
+    def replies(
+        self,
+        timeout: float | None = None,
+        *,
+        after: int = 0,
+        patience: float = _PATIENCE_SECONDS,
+        every: float = MAX_WAIT_SECONDS,
+    ) -> Iterator[JobEventsReply]:
+        """The same in the batches in which they come, at the latest each ``every`` seconds.
+
+        So one may be empty: for those who look at something else as well.  Only events behind the
+        place ``after`` are told.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        away_until: float | None = None
+        while True:
+            left = MAX_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
+            try:
+                reply = self.events(after, max(0.0, min(left, every)))
+            except LinkUnavailable:
+                now = time.monotonic()
+                away_until = now + patience if away_until is None else away_until
+                if now >= away_until or (deadline is not None and now >= deadline):
+                    raise
+                time.sleep(_RETRY_SECONDS)
+                continue
+            away_until = None
+            yield reply
+            after = reply.next
+            if reply.job_state.ended and not reply.events:
+                return
+            if left <= 0:
+                raise TimeoutError(
+                    f"job {self.id} is {reply.job_state.value} after {timeout} s; wait longer, or "
+                    "stop it"
+                )
+
+    def wait(self, timeout: float | None = None) -> JobView:
+        """Block until the job has ended, well or not: see the answer's ``state`` and ``error``.
+
+        TimeoutError if it has not ended in time (seconds); the job itself goes on.
+        """
+        for _ in self.replies(timeout, after=_BEHIND_ALL):
+            pass
+        return self.view()
+
+    def stop(self) -> JobView:
+        """Ask the server to end the job; its sites are told at once."""
+        return self._http.call("POST", f"{self._path}/stop", JobView)
+
+    def models(self) -> tuple[ModelView, ...]:
+        """The global models that the workflow has kept, by round (from 0)."""
+        return self._http.call("GET", f"{self._path}/models", ModelsReply).models
+
+    def model(self, round: int | Literal["latest"] = "latest") -> DXO:  # noqa: A002 - the word
+        """The global model after a round (from 0); its arrays are read-only views of what came."""
+        path = f"{self._path}/models/{round}"
+        try:
+            body = decode(self.model_bytes(round)).body
+        except FrameError as error:
+            raise LinkProtocolError(f"what {path} answered is no model: {error}") from error
+        if isinstance(body, Shareable):
+            body = from_shareable(body)
+        if not isinstance(body, DXO):
+            raise LinkProtocolError(f"what {path} answered is a {type(body).__name__}, no DXO")
+        return body
+
+    def model_bytes(self, round: int | Literal["latest"] = "latest") -> bytes:  # noqa: A002
+        """The same as the bytes of a safetensors file."""
+        with self._http.receive(f"{self._path}/models/{round}") as chunks:
+            return b"".join(chunks)
+
+
+def _as_dxo(model: Model) -> DXO:
+    if isinstance(model, DXO):
+        return model
+    if isinstance(model, Mapping):
+        return DXO(DataKind.WEIGHTS, data={name: np.asarray(model[name]) for name in model})
+    if isinstance(model, str | os.PathLike):
+        return _read_model(Path(model))
+    raise TypeError(
+        f"a model must be a DXO, a mapping of names to arrays, or the path of a safetensors file; "
+        f"got {type(model).__name__}"
+    )
+
+
+def _read_model(path: Path) -> DXO:
+    """A model of ours as it was saved; of another's safetensors file, its tensors as weights."""
+    data = path.read_bytes()
+    try:
+        body = decode(data).body
+    except FrameError:
+        body = None
+    if isinstance(body, DXO):
+        return body
+    try:
+        return DXO(DataKind.WEIGHTS, data=dict(read_tensors(data)))
+    except FrameError as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
