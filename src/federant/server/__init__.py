@@ -1,0 +1,1 @@
+"""The federation's server: the link's other side, durable state, blobs, and workflows."""

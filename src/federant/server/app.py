@@ -1,0 +1,70 @@
+"""The server's web application: its routes put together; no route lives here but health."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+
+import federant
+from federant.link.messages import ErrorCode, HealthReply
+
+from . import refusals
+from .blob_routes import blob_router, operator_blob_router
+from .bounds import BoundedMessages
+from .call_log import CallLog
+from .description import DescribedApp
+from .identity import local_host
+from .link_routes import link_router
+from .operator_routes import operator_router
+from .services import Services
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application on these services; it neither starts nor stops them."""
+    app = DescribedApp(
+        title="federant server",
+        version=federant.__version__,
+        description="The link that sites speak, and the operator's calls.",
+        dependencies=[Depends(local_host)],
+        responses=refusals.RESPONSES,
+        redoc_url=None,
+        docs_url=None,
+    )
+    app.add_middleware(BoundedMessages)
+    app.add_middleware(CallLog)
+    refusals.install(app)
+    app.include_router(link_router(services))
+    app.include_router(blob_router(services))
+    app.include_router(operator_router(services))
+    app.include_router(operator_blob_router(services))
+    app.include_router(_health_router(services))
+    return app
+
+
+def _health_router(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/health", tags=["health"])
+
+    def reply(status: str) -> HealthReply:
+        return HealthReply(
+            status=status, version=federant.__version__, server_id=services.server_id
+        )
+
+    @router.get("/live")
+    def live() -> HealthReply:
+        """The process answers."""
+        return reply("live")
+
+    @router.get("/ready")
+    def ready() -> HealthReply:
+        """The database answers and workflows are being run."""
+        try:
+            services.store.ping()
+        except SQLAlchemyError as error:
+            raise refusals.RefusedError(
+                ErrorCode.NOT_READY, f"the database does not answer: {error}"
+            ) from error
+        if services.wakeups.closed or not services.ready():
+            raise refusals.RefusedError(ErrorCode.NOT_READY, "the server is starting or stopping")
+        return reply("ready")
+
+    return router

@@ -1,0 +1,178 @@
+"""Blobs over HTTP: which are missing, put from an offset, get from an offset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from federant.link.messages import (
+    API_PREFIX,
+    LINK_PREFIX,
+    BlobRef,
+    Digest,
+    Done,
+    ErrorCode,
+    MissingBlob,
+    MissingReply,
+    MissingRequest,
+)
+
+from .blobs import Upload
+from .description import GIVES_BYTES, TAKES_BYTES, Range
+from .identity import MEANT, Site, known_version
+from .refusals import RefusedError, answer
+from .services import Services
+
+OPERATOR: Final = "_operator"
+"""Who owns what the operator puts; no site can be called that."""
+
+_BLOCK_BYTES: Final = 1 << 20
+_RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
+
+Offset = Annotated[int, Query(ge=0)]
+Size = Annotated[int, Query(ge=0)]
+
+
+def blob_router(services: Services) -> APIRouter:
+    """The site's routes for blobs."""
+    router = APIRouter(prefix=LINK_PREFIX, tags=["link"], dependencies=[Depends(known_version)])
+    store = services.store
+
+    @router.post("/blobs/missing")
+    def missing(body: MissingRequest, site: Site) -> MissingReply:
+        """Which blobs the site would have to send, and how much of each is there from it."""
+        return MissingReply(
+            missing=tuple(
+                MissingBlob(digest=blob.digest, offset=services.blobs.offset(blob, site))
+                for blob in body.blobs
+                if not _has(services, site, blob)
+            )
+        )
+
+    @router.put("/blobs/{digest}", openapi_extra=TAKES_BYTES)
+    async def put(
+        digest: Digest, size: Size, request: Request, site: Site, offset: Offset = 0
+    ) -> Done:
+        """Take a blob's bytes from ``offset`` on."""
+        return await _take(services, request, BlobRef(digest=digest, size=size), site, offset)
+
+    @router.get("/blobs/{digest}", response_class=StreamingResponse, responses=GIVES_BYTES)
+    def get(digest: Digest, site: Site, part: Range = "") -> Response:
+        """A blob that the site was given in a task; ``Range`` asks for a part."""
+        if not store.was_given(site, digest):
+            raise RefusedError(
+                ErrorCode.NOT_FOUND, f"site {site} was given no task with blob {digest}"
+            )
+        return send_file(services.blobs.path(digest), part)
+
+    return router
+
+
+def operator_blob_router(services: Services) -> APIRouter:
+    """The operator's route for blobs: to put a job's initial model."""
+    router = APIRouter(prefix=API_PREFIX, tags=["operator"])
+
+    @router.put("/blobs/{digest}", openapi_extra=TAKES_BYTES, dependencies=[MEANT])
+    async def put(digest: Digest, size: Size, request: Request, offset: Offset = 0) -> Done:
+        """Take a blob's bytes from ``offset`` on."""
+        return await _take(services, request, BlobRef(digest=digest, size=size), OPERATOR, offset)
+
+    return router
+
+
+def send_file(path: Path, part: str) -> Response:
+    """The file, or the part of it that a Range header asks for."""
+    size = path.stat().st_size
+    start, stop, status = 0, size, 200
+    wanted = _RANGE.fullmatch(part)
+    headers = {"accept-ranges": "bytes", "etag": f'"{path.name}"'}
+    if wanted:
+        start = int(wanted[1])
+        stop = min(size, int(wanted[2]) + 1) if wanted[2] else size
+        if start >= stop:
+            message = f"{path.name} has {size} bytes: there is no part {part!r} of it"
+            headers = {"content-range": f"bytes */{size}"}
+            return answer(ErrorCode.BAD_REQUEST, message, 416, headers)
+        status = 206
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    headers |= {"content-length": str(stop - start), "content-type": "application/octet-stream"}
+    blocks = _read(path, start, stop)
+    if stop - start <= _BLOCK_BYTES:
+        # Read here and now: a stream costs a change of thread for each block, and one for its end.
+        return Response(b"".join(blocks), status, headers)
+    return StreamingResponse(blocks, status, headers)
+
+
+def _has(services: Services, owner: str, blob: BlobRef) -> bool:
+    """Whether the blob is there and the owner may know it.
+
+    What only others have sent is missing: else a site could claim a result it never had.
+    """
+    there = services.blobs.size(blob.digest) == blob.size
+    return there and services.store.has_blob(owner, blob.digest)
+
+
+async def _take(
+    services: Services, request: Request, blob: BlobRef, owner: str, offset: int
+) -> Done:
+    """Few changes of thread for a small blob, one a block for a large one."""
+    upload = await run_in_threadpool(_begin, services, owner, blob, offset)
+    if upload is None:
+        async for _ in request.stream():
+            pass
+        return Done()
+    block: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            block.append(chunk)
+            size += len(chunk)
+            if size >= _BLOCK_BYTES:
+                await run_in_threadpool(_write, upload, block)
+                block, size = [], 0
+        await run_in_threadpool(_finish, services, owner, blob, upload, block)
+    except ClientDisconnect:
+        # What came before the cut is worth keeping; nobody waits for the answer.
+        await run_in_threadpool(_write, upload, block)
+        raise RefusedError(ErrorCode.BLOB_OFFSET, "the transfer was cut; go on with it") from None
+    finally:
+        upload.close()
+    return Done()
+
+
+def _begin(services: Services, owner: str, blob: BlobRef, offset: int) -> Upload | None:
+    if _has(services, owner, blob):
+        return None
+    return services.blobs.begin(blob, owner, offset)
+
+
+def _write(upload: Upload, block: list[bytes]) -> None:
+    for chunk in block:
+        upload.write(chunk)
+
+
+def _finish(
+    services: Services, owner: str, blob: BlobRef, upload: Upload, block: list[bytes]
+) -> None:
+    _write(upload, block)
+    upload.finish()
+    services.store.put_blob(owner, blob)
+
+
+def _read(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        at = start
+        while at < stop:
+            block = file.read(min(_BLOCK_BYTES, stop - at))
+            if not block:
+                raise EOFError(f"{path} ended at byte {at}, before {stop}")
+            at += len(block)
+            yield block

@@ -1,0 +1,315 @@
+"""Blobs by digest: immutable bytes in a folder, and transfers that go on where they were cut.
+
+Knows nothing of jobs or of who may read what.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, Protocol
+
+from federant.link.digest import Buffer, Hasher, octets
+from federant.link.messages import BlobRef
+
+from .state import Durability
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_READ_BYTES: Final = 1 << 20
+_OWNER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class BlobError(Exception):
+    """Base of what goes wrong with a blob.
+
+    BlobError
+    ├── BlobNotFoundError      no such blob
+    ├── BlobOffsetError        a transfer is to go on where there are no bytes yet, or past its end
+    ├── BlobDigestError        the bytes are not those that the digest names
+    ├── BlobSupersededError    a newer transfer of the same blob by the same owner took over
+    └── BlobSpaceError         the disk is full
+    """
+
+
+class BlobNotFoundError(BlobError, LookupError): ...
+
+
+class BlobOffsetError(BlobError, ValueError): ...
+
+
+class BlobDigestError(BlobError, ValueError): ...
+
+
+class BlobSupersededError(BlobError): ...
+
+
+class BlobSpaceError(BlobError): ...
+
+
+class Upload(Protocol):
+    """One transfer of a blob into the store.  Used by one thread at a time."""
+
+    def write(self, chunk: Buffer) -> None:
+        """Append bytes."""
+
+    def finish(self) -> None:
+        """Check size and digest and make the blob visible; durable when this returns."""
+
+    def close(self) -> None:
+        """End the transfer; what came before ``finish`` is kept to go on from.  Idempotent."""
+
+
+class BlobStore(Protocol):
+    """Where blobs lie.  Thread-safe."""
+
+    def size(self, digest: str) -> int | None:
+        """The blob's size in bytes, or None if it is not there."""
+
+    def path(self, digest: str) -> Path:
+        """A file that holds the blob and never changes; BlobNotFoundError if it is not there."""
+
+    def put(self, chunks: Iterable[Buffer]) -> BlobRef:
+        """Store the blob that these chunks make up."""
+
+    def offset(self, blob: BlobRef, owner: str) -> int:
+        """How many bytes of the owner's cut transfer of the blob are there."""
+
+    def begin(self, blob: BlobRef, owner: str, offset: int) -> Upload:
+        """Start the owner's transfer of the blob, or go on with it from ``offset``."""
+
+
+class FolderBlobs:
+    """A BlobStore in a folder: ``ab/abcd...`` for blobs, ``partial/`` for what is on its way.
+
+    Each owner has partial files of its own, so that nobody can spoil another's transfer.
+    """
+
+    def __init__(self, folder: Path, *, durability: Durability = Durability.POWER) -> None:
+        self._folder = folder
+        self._partial = folder / "partial"
+        self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sync = durability is Durability.POWER
+        self._lock = threading.Lock()
+        self._current: dict[Path, _FileUpload] = {}
+        self._synced: set[Path] = set()  # subfolders that are known to be durable themselves
+
+    def size(self, digest: str) -> int | None:
+        try:
+            return self._place(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def path(self, digest: str) -> Path:
+        place = self._place(digest)
+        if not place.is_file():
+            raise BlobNotFoundError(f"there is no blob {digest} in {self._folder}")
+        return place
+
+    def put(self, chunks: Iterable[Buffer]) -> BlobRef:
+        hasher = Hasher()
+        aside = self._partial / f"own-{secrets.token_hex(8)}"
+        try:
+            with aside.open("xb", buffering=0) as file:
+                for chunk in chunks:
+                    hasher.update(chunk)
+                    _write_all(file.fileno(), chunk)
+                self._publish(file.fileno(), aside, hasher.digest())
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        return hasher.ref()
+
+    def offset(self, blob: BlobRef, owner: str) -> int:
+        try:
+            return min(self._aside(blob, owner).stat().st_size, blob.size)
+        except FileNotFoundError:
+            return 0
+
+    def begin(self, blob: BlobRef, owner: str, offset: int) -> Upload:
+        """A transfer that another of the same owner and blob is under way for takes over from it.
+
+        The other one is of a client job that is gone, or of a connection that hangs.
+        """
+        aside = self._aside(blob, owner)
+        self._require_space(blob.size - offset)
+        with self._lock:
+            previous = self._current.get(aside)
+            if previous is not None:
+                previous.supersede()
+            upload = _FileUpload(blob, aside, offset, self._publish, self._forget)
+            self._current[aside] = upload
+        return upload
+
+    def clean(self, older_than_seconds: float) -> int:
+        """Remove partial files that nobody has touched for that long; returns how many."""
+        oldest = time.time() - older_than_seconds
+        removed = 0
+        for aside in self._partial.iterdir():
+            with self._lock:
+                if aside not in self._current and aside.stat().st_mtime <= oldest:
+                    aside.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def _require_space(self, count: int) -> None:
+        """BlobSpaceError if the disk cannot take so many bytes, even with nobody else writing."""
+        free = shutil.disk_usage(self._partial).free
+        if count > free:
+            raise BlobSpaceError(
+                f"there is no space for {count} more bytes: the disk of {self._folder} has {free} "
+                "bytes left; make room on it"
+            )
+
+    def _place(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise BlobNotFoundError(f"{digest!r} is no digest: 64 hexadecimal digits are")
+        return self._folder / digest[:2] / digest
+
+    def _aside(self, blob: BlobRef, owner: str) -> Path:
+        if not _OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} cannot own a transfer: letters, digits, '-' and '_' can")
+        return self._partial / f"{self._place(blob.digest).name}.{owner}"
+
+    def _publish(self, descriptor: int, aside: Path, digest: str) -> None:
+        """Make a complete file the blob that it is.
+
+        It stays writable until it has its name: of a file whose way ends here, by a kill or a bad
+        disk, the next transfer must be able to make something.
+        """
+        place = self._place(digest)
+        place.parent.mkdir(exist_ok=True, mode=0o700)
+        if self._sync:
+            try:
+                os.fsync(descriptor)
+            except OSError:
+                # What did not reach the disk may look from now on as if it had: send it again.
+                aside.unlink(missing_ok=True)
+                raise
+        aside.replace(place)
+        os.fchmod(descriptor, 0o400)
+        if self._sync:
+            _sync_folder(place.parent)
+            if place.parent not in self._synced:
+                # Not only if it was made here: who made it may have been killed before this.
+                _sync_folder(self._folder)
+                self._synced.add(place.parent)
+
+    def _forget(self, upload: _FileUpload) -> None:
+        with self._lock:
+            if self._current.get(upload.aside) is upload:
+                del self._current[upload.aside]
+
+
+class _FileUpload:
+    """A transfer into a file beside the blobs; the file stays until the transfer is complete."""
+
+    def __init__(
+        self,
+        blob: BlobRef,
+        aside: Path,
+        offset: int,
+        publish: Callable[[int, Path, str], None],
+        forget: Callable[[_FileUpload], None],
+    ) -> None:
+        self.aside = aside
+        self._blob = blob
+        self._start = offset
+        self._publish = publish
+        self._forget = forget
+        # Held while the file is touched, so that a transfer that takes over finds it at rest.
+        self._lock = threading.Lock()
+        self._superseded = False
+        self._hasher: Hasher | None = None
+        there = aside.stat().st_size if aside.exists() else 0
+        if not 0 <= offset <= min(there, blob.size):
+            raise BlobOffsetError(
+                f"blob {blob.digest} cannot go on at byte {offset}: {there} bytes of its "
+                f"{blob.size} are there; ask which blobs are missing"
+            )
+        self._file = aside.open("r+b" if aside.exists() else "x+b", buffering=0)
+        if there != offset:
+            # Not otherwise: ext4 flushes a file on close once it was truncated to nothing.
+            self._file.truncate(offset)
+
+    def write(self, chunk: Buffer) -> None:
+        with self._lock:
+            hasher = self._ready()
+            size = memoryview(chunk).nbytes
+            if hasher.size + size > self._blob.size:
+                raise BlobDigestError(
+                    f"blob {self._blob.digest} is said to have {self._blob.size} bytes, "
+                    "and more came"
+                )
+            _write_all(self._file.fileno(), chunk)
+            hasher.update(chunk)
+
+    def finish(self) -> None:
+        with self._lock:
+            hasher = self._ready()
+            if hasher.size < self._blob.size:
+                raise BlobOffsetError(
+                    f"blob {self._blob.digest} ended after {hasher.size} of its "
+                    f"{self._blob.size} bytes; go on from there"
+                )
+            found = hasher.digest()
+            if found != self._blob.digest:
+                self.aside.unlink(missing_ok=True)
+                raise BlobDigestError(
+                    f"what came for blob {self._blob.digest} has the digest {found}; "
+                    "it was thrown away: send it again from the start"
+                )
+            self._publish(self._file.fileno(), self.aside, found)
+        self.close()
+
+    def supersede(self) -> None:
+        """Write no more, and let go of the file."""
+        with self._lock:
+            self._superseded = True
+            self._file.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+        self._forget(self)
+
+    def _ready(self) -> Hasher:
+        """The digest so far; of what an earlier transfer left it is made on first use."""
+        if self._superseded:
+            raise BlobSupersededError(
+                f"a newer transfer of blob {self._blob.digest} has taken over from this one"
+            )
+        if self._hasher is None:
+            self._hasher = Hasher()
+            self._file.seek(0)
+            while self._hasher.size < self._start:
+                chunk = self._file.read(min(_READ_BYTES, self._start - self._hasher.size))
+                if not chunk:
+                    raise BlobOffsetError(f"{self.aside} became shorter while it was read")
+                self._hasher.update(chunk)
+        return self._hasher
+
+
+def _write_all(descriptor: int, chunk: Buffer) -> None:
+    rest = octets(chunk)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise BlobSpaceError(f"no space for {rest.nbytes} more bytes: {error}") from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

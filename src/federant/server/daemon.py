@@ -1,0 +1,102 @@
+"""The server's process: its parts put together in one folder, from start to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from .app import create_app
+from .blobs import FolderBlobs
+from .folder import ServerFolder
+from .runner import Runner
+from .services import Services
+from .serving import HttpService, listen, url_of
+from .state import Store
+from .validation import ResultChecker
+from .wakeups import Wakeups
+
+_log = logging.getLogger(__name__)
+
+_PARTIAL_SECONDS: Final = 7 * 24 * 3600
+"""After so long without a byte, a cut transfer is not gone on with any more."""
+
+_RUNNER_GRACE_SECONDS: Final = 1.0
+
+
+def run_server(
+    folder: Path,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the federation of this folder until SIGTERM or SIGINT; call in the main thread.
+
+    On a folder that a server has worked in, it goes on with every job where it was, and with
+    ``port`` 0 under the address that its sites know, if that is free. ``ready(url)`` is called
+    once; without it one line with the address is printed. Raises LinkConfigError for an address
+    that other machines can reach, FolderTakenError if another server runs in the folder, OSError
+    for a port in use.
+    """
+    wakeups = Wakeups()
+    if not folder.exists():
+        # None is made for a server that cannot listen.
+        listen(host, port).close()
+    with (
+        ServerFolder(folder) as place,
+        listen(host, port, preferred_port=place.last_port) as listening,
+        closing(Store.in_file(place.database, notify=wakeups.notify)) as store,
+    ):
+        blobs = FolderBlobs(place.blobs)
+        blobs.clean(_PARTIAL_SECONDS)
+        runner = Runner(store, blobs, wakeups, name=place.server_id)
+        services = Services(
+            store=store,
+            blobs=blobs,
+            wakeups=wakeups,
+            server_id=place.server_id,
+            check_result=ResultChecker(store, blobs),
+            check_job=runner.check,
+            ready=lambda: runner.ready,
+        )
+        service = HttpService(create_app(services), wakeups)
+        with _stopped_by_signals(service):
+            runner.start()
+            try:
+                url = url_of(listening)
+                place.announce(url)
+                _log.info("serving folder=%s url=%s", folder, url)
+                (ready or _print_address)(url)
+                service.run(sockets=[listening])
+            finally:
+                wakeups.close()
+                runner.stop(_RUNNER_GRACE_SECONDS)
+
+
+@contextmanager
+def _stopped_by_signals(service: HttpService) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the service, and nothing else, until all is put away.
+
+    While the service runs it has handlers of its own; when it has stopped it raises the signals
+    again, which would end the process before the rest is closed.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        service.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _print_address(url: str) -> None:
+    sys.stdout.write(f"federant server at {url}\n")
+    sys.stdout.flush()

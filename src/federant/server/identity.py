@@ -1,0 +1,103 @@
+"""Who calls, and whether it speaks our language: what holds for every route.
+
+The dependencies are coroutines, though they wait for nothing: a plain function would cost each
+request a change of thread.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Depends, Header, Request
+
+from federant.link.http import is_loopback
+from federant.link.messages import (
+    NAME_PATTERN,
+    NAME_RULE,
+    PROTOCOL,
+    SITE_HEADER,
+    VERSION,
+    VERSION_HEADER,
+    ErrorCode,
+    is_name,
+)
+
+from .refusals import RefusedError
+
+# A call without one of them is refused with a code that says so, and not as one of wrong form.
+_CallerHeader = Annotated[
+    str,
+    Header(
+        alias=SITE_HEADER,
+        description="the calling site's name",
+        json_schema_extra={"pattern": f"^{NAME_PATTERN}$"},
+    ),
+]
+_VersionHeader = Annotated[
+    str,
+    Header(
+        alias=VERSION_HEADER,
+        description=f"the version of {PROTOCOL} that the caller speaks, such as {VERSION}",
+    ),
+]
+
+
+async def site_of(name: _CallerHeader = "") -> str:
+    """The calling site: the only place that says who a caller is.
+
+    For as long as there is no certificate, the header is believed: the server listens on a
+    loopback address only.
+    """
+    if not is_name(name):
+        raise RefusedError(
+            ErrorCode.NO_SITE,
+            f"the header {SITE_HEADER} must name the calling site ({NAME_RULE}), got {name!r}",
+        )
+    return name
+
+
+Site = Annotated[str, Depends(site_of)]
+
+
+def require_version(version: str, who: str) -> None:
+    """Refuse, by name, a version that this server does not speak."""
+    if version != str(VERSION):
+        raise RefusedError(
+            ErrorCode.UNKNOWN_VERSION,
+            f"{who} speaks {PROTOCOL} version {version or '(none)'}, this server speaks version "
+            f"{VERSION}; install releases of federant that have a version in common",
+        )
+
+
+async def known_version(name: _CallerHeader = "", version: _VersionHeader = "") -> None:
+    """Every link call says in a header which version it is of."""
+    require_version(version, f"site {name or '(unnamed)'}")
+
+
+async def _meant_by_its_sender(request: Request, version: _VersionHeader = "") -> None:
+    """Refuse a change that any page in a browser on this machine could have asked for.
+
+    A browser sends a page's form or plain text to every server, and a header of our own only to
+    one that has agreed to it beforehand; this server agrees to nothing.
+    """
+    if not version:
+        raise RefusedError(
+            ErrorCode.FORBIDDEN,
+            f"{request.method} {request.url.path} changes something and lacks the header "
+            f"'{VERSION_HEADER}: {VERSION}', without which any web page could have sent it; add it",
+        )
+    require_version(version, "the caller")
+
+
+MEANT: Final = Depends(_meant_by_its_sender)
+"""What every call of the operator's that changes something depends on."""
+
+
+async def local_host(request: Request) -> None:
+    """Refuse a page in a browser that had another name resolve to this machine."""
+    host = request.url.hostname or ""
+    if not is_loopback(host):
+        raise RefusedError(
+            ErrorCode.FORBIDDEN,
+            f"the server was called as {host!r}; it answers to loopback addresses only",
+        )

@@ -1,0 +1,200 @@
+"""The operator's calls: submit, list, follow and stop jobs, fetch their models, see the sites."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from federant.link.messages import (
+    API_PREFIX,
+    MAX_WAIT_SECONDS,
+    BlobRef,
+    ErrorCode,
+    EventView,
+    JobEventsReply,
+    JobSiteView,
+    JobSpec,
+    JobsReply,
+    JobView,
+    ModelsReply,
+    ModelView,
+    Name,
+    SitesReply,
+    SiteView,
+)
+
+from .blob_routes import send_file
+from .description import GIVES_BYTES, Range
+from .identity import MEANT
+from .refusals import RefusedError
+from .services import Services
+from .state import EventRow, JobRow, ModelRow
+from .waiting import long_poll
+from .wakeups import events_topic
+from .workflow import sites_wanted
+
+After = Annotated[int, Query(ge=0)]
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+WaitSeconds = Annotated[float, Query(ge=0, le=MAX_WAIT_SECONDS)]
+
+
+def operator_router(services: Services) -> APIRouter:
+    router = APIRouter(prefix=API_PREFIX, tags=["operator"])
+    store = services.store
+
+    @router.post("/jobs", dependencies=[MEANT])
+    def submit(spec: JobSpec, id: Name | None = None) -> JobView:  # noqa: A002 - the query's name
+        """Submit a job; under an ``id`` of the caller's own, the same job again is the same."""
+        _require_blob(services, spec.initial_model)
+        problem = services.check_job(spec)
+        if problem is not None:
+            raise RefusedError(ErrorCode.BAD_REQUEST, problem)
+        return _view(services, store.create_job(spec, id))
+
+    @router.get("/jobs")
+    def jobs() -> JobsReply:
+        """All jobs, the oldest first."""
+        return JobsReply(jobs=tuple(_view(services, job) for job in store.jobs()))
+
+    @router.get("/jobs/{job_id}")
+    def job(job_id: str) -> JobView:
+        """One job."""
+        return _view(services, store.job(job_id))
+
+    @router.post("/jobs/{job_id}/stop", dependencies=[MEANT])
+    def stop(job_id: str) -> JobView:
+        """Ask for a job to be stopped; one that has ended stays as it is."""
+        return _view(services, store.request_stop(job_id))
+
+    @router.get("/jobs/{job_id}/events")
+    async def events(
+        job_id: str, after: After = 0, limit: Limit = 1000, wait_seconds: WaitSeconds = 0.0
+    ) -> JobEventsReply:
+        """The job's events behind ``after``, once there are any or the job has ended."""
+
+        def look() -> tuple[bool, JobEventsReply]:
+            # The state first: what is added before the job ends is then never missed.
+            state = store.job(job_id).state
+            rows = store.events(job_id, after, limit)
+            reply = JobEventsReply(
+                events=tuple(_event(row) for row in rows),
+                next=rows[-1].seq if rows else after,
+                job_state=state,
+            )
+            return bool(rows) or state.ended, reply
+
+        return await long_poll(services.wakeups, events_topic(job_id), wait_seconds, look)
+
+    @router.get("/jobs/{job_id}/models")
+    def models(job_id: str) -> ModelsReply:
+        """The global models that the job has kept, by round."""
+        return ModelsReply(models=tuple(_model_view(row) for row in _models(services, job_id)))
+
+    @router.get(
+        "/jobs/{job_id}/models/{which}", response_class=StreamingResponse, responses=GIVES_BYTES
+    )
+    def model(job_id: str, which: str, part: Range = "") -> Response:
+        """The model of a round, or the ``latest``, as a safetensors file."""
+        rows = {str(row.round): row for row in _models(services, job_id)}
+        if rows:
+            rows["latest"] = next(reversed(rows.values()))
+        found = rows.get(which)
+        if found is None:
+            kept = ", ".join(rows) or "none yet"
+            raise RefusedError(
+                ErrorCode.NOT_FOUND, f"job {job_id} has no model {which!r}; kept: {kept}"
+            )
+        response = send_file(services.blobs.path(found.blob.digest), part)
+        name = f"{job_id}-round-{found.round}.safetensors"
+        response.headers["content-disposition"] = f'attachment; filename="{name}"'
+        return response
+
+    @router.get("/sites")
+    def sites() -> SitesReply:
+        """Every site that ever spoke to the server."""
+        now = time.time()
+        return SitesReply(
+            sites=tuple(
+                SiteView(
+                    name=row.name,
+                    instance=row.instance,
+                    features=row.features,
+                    first_seen=row.first_seen,
+                    last_seen=row.last_seen,
+                    silent_seconds=max(0.0, now - row.last_seen),
+                    alive=row.alive(now),
+                )
+                for row in store.sites()
+            )
+        )
+
+    return router
+
+
+def _models(services: Services, job_id: str) -> list[ModelRow]:
+    services.store.job(job_id)
+    return services.store.models(job_id)
+
+
+def _require_blob(services: Services, blob: BlobRef | None) -> None:
+    if blob is not None and services.blobs.size(blob.digest) != blob.size:
+        raise RefusedError(
+            ErrorCode.BLOB_MISSING,
+            f"the initial model, blob {blob.digest} ({blob.size} bytes), is not there; "
+            f"put it under {API_PREFIX}/blobs first",
+        )
+
+
+def _view(services: Services, job: JobRow) -> JobView:
+    store = services.store
+    step, round_step = store.newest_step(job.id), store.newest_round(job.id)
+    detail = round_step.detail if round_step else {}
+    awaits = step if step is not None and step.open and not job.state.ended else None
+    asked = store.step_tasks(job.id, awaits.number) if awaits else []
+    return JobView(
+        id=job.id,
+        spec=job.spec,
+        state=job.state,
+        stop_requested=job.stop_requested,
+        error=job.error,
+        step=step.number if step else None,
+        round=detail.get("round"),
+        total_rounds=detail.get("total_rounds"),
+        sites_wanted=sites_wanted(awaits) if awaits else None,
+        awaited=tuple(task.site for task in asked if task.state.open),
+        sites=tuple(
+            JobSiteView(
+                site=part.site,
+                state=part.state,
+                text=part.text,
+                bytes_up=part.bytes_up,
+                bytes_down=part.bytes_down,
+            )
+            for part in store.job_sites(job.id)
+        ),
+        created=job.created,
+        started=job.started,
+        ended=job.ended,
+    )
+
+
+def _model_view(row: ModelRow) -> ModelView:
+    return ModelView(round=row.round, blob=row.blob, metrics=dict(row.metrics), created=row.created)
+
+
+def _event(row: EventRow) -> EventView:
+    return EventView(
+        seq=row.seq,
+        id=row.id,
+        site=row.site,
+        task=row.task,
+        kind=row.kind,
+        tag=row.tag,
+        value=row.value,
+        step=row.step,
+        text=row.text,
+        time=row.time,
+    )

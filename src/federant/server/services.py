@@ -1,0 +1,56 @@
+"""What the server's routes work with, in one object; no route lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from federant.link.messages import JobSpec
+
+from .blobs import BlobStore
+from .state import Store, TaskRow
+from .wakeups import Wakeups
+
+
+class Refusal(Protocol):
+    """Why a result is not valid for its task."""
+
+    @property
+    def rc(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+CheckResult = Callable[[TaskRow, Path | None, str], Refusal | None]
+"""Judges a result by its task, the file of its body and its return code."""
+
+CheckJob = Callable[[JobSpec], str | None]
+"""Says why a job cannot be run here, or None if it can."""
+
+
+def _any_result(_task: TaskRow, _body: Path | None, _rc: str) -> None:
+    """Every result is valid."""
+
+
+def _any_job(_spec: JobSpec) -> None:
+    """Every job can be run."""
+
+
+def _always_ready() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """``ready`` tells whether workflows are being run."""
+
+    store: Store
+    blobs: BlobStore
+    wakeups: Wakeups
+    server_id: str
+    check_result: CheckResult = _any_result
+    check_job: CheckJob = _any_job
+    ready: Callable[[], bool] = _always_ready

@@ -1,0 +1,93 @@
+"""Serves an application on a socket until told to stop; knows nothing of what it serves."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from federant.link.errors import LinkConfigError
+from federant.link.http import is_loopback
+
+from .wakeups import Wakeups
+
+_GRACE_SECONDS: Final = 1
+"""How long a request under way may take once the server stops; long polls are woken."""
+
+_KEEP_ALIVE_SECONDS: Final = 75
+_BACKLOG: Final = 512
+
+
+def listen(host: str, port: int, *, preferred_port: int = 0) -> socket.socket:
+    """A listening socket; with ``port`` 0 it is ``preferred_port`` if free, else any free one.
+
+    LinkConfigError for an address that other machines can reach, OSError for one in use.
+    """
+    if not is_loopback(host):
+        raise LinkConfigError(
+            f"the server was to listen on {host!r}, which other machines can reach, and it has no "
+            "TLS; use a loopback address such as 127.0.0.1"
+        )
+    if not port and preferred_port:
+        try:
+            return _bound(host, preferred_port)
+        except OSError:
+            return _bound(host, 0)
+    return _bound(host, port)
+
+
+def url_of(listening: socket.socket) -> str:
+    """The address under which clients reach the socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class HttpService(uvicorn.Server):
+    """Runs an application in the calling thread; SIGTERM and SIGINT end it in the main thread.
+
+    Whoever waits at the server is woken and answered when it stops.
+    """
+
+    def __init__(self, app: ASGIApp, wakeups: Wakeups) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                loop="uvloop",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        self._wakeups = wakeups
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._wakeups.close()
+        await super().shutdown(sockets)
+
+    def stop(self) -> None:
+        """End ``run``, from any thread."""
+        self.should_exit = True
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise OSError(
+            error.errno,
+            f"cannot listen on {host} port {port}: {error.strerror}; is another server running "
+            "there? give this one another port (--port), or 0 for a free one",
+        ) from error
+    return listening

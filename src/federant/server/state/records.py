@@ -1,0 +1,94 @@
+"""What a job leaves behind: models, events, and who put which blob; SQL inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, bindparam, insert, select, update
+
+from federant.link.messages import BlobRef, Event
+from federant.server.wakeups import events_topic, job_topic
+
+from .rows import EventRow, ModelRow
+from .tables import blobs, events, models
+from .transaction import Transaction
+
+_HAS_PUT: Final = select(blobs.c.digest).where(
+    blobs.c.owner == bindparam("of"), blobs.c.digest == bindparam("at")
+)
+_PUT: Final = insert(blobs)
+
+
+def save_model(
+    tx: Transaction, job_id: str, number: int, blob: BlobRef, metrics: Mapping[str, Any]
+) -> None:
+    key = (models.c.job_id == job_id) & (models.c.round == number)
+    values = {"digest": blob.digest, "size": blob.size, "metrics": dict(metrics)}
+    if not tx.conn.execute(update(models).where(key).values(values)).rowcount:
+        fresh = insert(models).values(job_id=job_id, round=number, created=tx.now, **values)
+        tx.conn.execute(fresh)
+    tx.wake(job_topic(job_id), events_topic(job_id))
+
+
+def models_of(tx: Transaction, job_id: str) -> list[ModelRow]:
+    found = select(models).where(models.c.job_id == job_id).order_by(models.c.round)
+    return [_model(row) for row in tx.conn.execute(found).mappings()]
+
+
+def add_events(tx: Transaction, job_id: str, site: str, new: Sequence[Event]) -> int:
+    """Keep those that are not there yet, by id; returns how many."""
+    fresh = {event.id: event for event in new}
+    there = select(events.c.id).where(
+        events.c.job_id == job_id, events.c.site == site, events.c.id.in_(fresh)
+    )
+    for known in tx.conn.execute(there).scalars():
+        del fresh[known]
+    if not fresh:
+        return 0
+    tx.conn.execute(
+        insert(events),
+        [
+            {
+                **event.model_dump(mode="python"),
+                "job_id": job_id,
+                "site": site,
+                "time": tx.now if event.time is None else event.time,
+            }
+            for event in fresh.values()
+        ],
+    )
+    tx.wake(events_topic(job_id))
+    return len(fresh)
+
+
+def events_of(tx: Transaction, job_id: str, after: int, limit: int) -> list[EventRow]:
+    found = (
+        select(events)
+        .where(events.c.job_id == job_id, events.c.seq > after)
+        .order_by(events.c.seq)
+        .limit(limit)
+    )
+    return [EventRow(**row) for row in tx.conn.execute(found).mappings()]
+
+
+def put_blob(tx: Transaction, owner: str, blob: BlobRef) -> None:
+    if not has_put(tx, owner, blob.digest):
+        tx.conn.execute(
+            _PUT,
+            {"digest": blob.digest, "owner": owner, "size": blob.size, "created": tx.now},
+        )
+
+
+def has_put(tx: Transaction, owner: str, digest: str) -> bool:
+    return tx.conn.execute(_HAS_PUT, {"of": owner, "at": digest}).scalar() is not None
+
+
+def _model(row: RowMapping) -> ModelRow:
+    return ModelRow(
+        job_id=row["job_id"],
+        round=row["round"],
+        blob=BlobRef(digest=row["digest"], size=row["size"]),
+        metrics=row["metrics"],
+        created=row["created"],
+    )

@@ -1,0 +1,394 @@
+"""Judges a result against its task before it can touch a model; changes nothing.
+
+Weights and differences of weights must fit the model: names, shapes, dtypes, a sane weight, and
+numbers of which there is a finite mean (for a difference: once it is added to the model).  Each
+result is judged by itself, so that it alone is refused and the job never fails by it.
+
+Everything else is not to be added into a model and is judged as what it is: metrics may be NaN, a
+collection's entries are judged one by one, a result may be empty where the task asked for nothing
+in particular.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from federant.codec import DEFAULT_LIMITS, TensorSpan, header_size, read_layout
+from federant.codec.kinds import codes
+from federant.exchange import (
+    DXO,
+    DataKind,
+    MetaKey,
+    ReservedHeaderKey,
+    ReturnCode,
+    Shareable,
+    from_shareable,
+    get_leaf_dxos,
+)
+from federant.server.aggregation import LARGEST, leaves, path_text
+from federant.server.aggregation import Path as LeafPath
+from federant.server.blobs import BlobStore
+from federant.server.state import Store, TaskRow, TaskState
+
+_Numbers = np.ndarray[Any, np.dtype[Any]]
+
+MODEL_KINDS: Final = (DataKind.WEIGHTS, DataKind.WEIGHT_DIFF)
+"""The kinds that are added into a model."""
+
+MAX_WEIGHT: Final = 1e12
+"""The largest weight that a result may claim (examples, or steps, in one round)."""
+
+_CHUNK_BYTES: Final = 1 << 20
+_KEPT_TEMPLATES: Final = 64
+_NAMES_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a result is not valid for its task: one of ``ReturnCode.RESULT_*``, and a sentence."""
+
+    rc: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The names in a model, each with its shape and dtype; holds no tensor.
+
+    ``parts`` has None for a value that is no number: it is not compared.
+    """
+
+    parts: Mapping[LeafPath, tuple[tuple[int, ...], np.dtype[Any]] | None]
+
+    @classmethod
+    def of(cls, data: object) -> ModelShape | None:
+        """Of a model's data, with arrays or with their TensorSpans; None if there is nothing."""
+        parts = {path: _part(value) for path, value in leaves(data)}
+        return cls(parts) if parts else None
+
+    def refusal(self, result: DXO) -> Refusal | None:
+        """Why the weights or the difference do not fit this model, or None if they do."""
+        found = {path: _part(value) for path, value in leaves(result.data)}
+        if found.keys() != self.parts.keys():
+            lacking = _shown(self.parts.keys() - found.keys())
+            extra = _shown(found.keys() - self.parts.keys())
+            return Refusal(
+                ReturnCode.RESULT_WRONG_NAMES,
+                f"the result lacks {lacking} and has {extra} that the model does not have; "
+                "return all of the model and nothing else",
+            )
+        difference = result.data_kind == DataKind.WEIGHT_DIFF
+        for path, wanted in self.parts.items():
+            refusal = _part_refusal(path_text(path), wanted, found[path], difference=difference)
+            if refusal is not None:
+                return refusal
+        return None
+
+
+class _Model:
+    """A model in a blob, as far as results are judged by it; holds no tensor."""
+
+    def __init__(self, data: dict[str, Any], shape: ModelShape, path: Path) -> None:
+        self.shape = shape
+        self._data = data
+        self._path = path
+
+    @cached_property
+    def room(self) -> dict[LeafPath, float]:
+        """By leaf of floating point numbers: how far from 0 all that is added to it may get."""
+        frame = _mapped(self._path)
+        room: dict[LeafPath, float] = {}
+        for at, value in leaves(self._data):
+            for numbers in _numbers(value, frame):
+                here = _limit(numbers.dtype) - _reach(numbers)
+                # Of numpy, because Python's min may pass over a NaN.
+                room[at] = float(np.minimum(room.get(at, LARGEST), here))
+        return room
+
+    def numbers(self, at: LeafPath) -> Iterator[_Numbers]:
+        """The floating point numbers of a leaf, some at a time."""
+        return _numbers(dict(leaves(self._data))[at], _mapped(self._path))
+
+
+class ResultChecker:
+    """Judges results for the server's link.  Thread-safe.
+
+    A task that carries a model is its own template; where it carries none (the first round of a
+    model that the trainers make), the step's first accepted result is.
+    """
+
+    def __init__(self, store: Store, blobs: BlobStore) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._lock = threading.Lock()
+        self._models: OrderedDict[str, _Model | None] = OrderedDict()
+
+    def __call__(self, task: TaskRow, path: Path | None, rc: str) -> Refusal | None:
+        """None if the result is valid; ``path`` is its frame, None if it has no body."""
+        if rc != ReturnCode.OK:
+            return None
+        try:
+            found = None if path is None else dxo_of(_body(path))
+        except ValueError as error:
+            return Refusal(ReturnCode.RESULT_UNREADABLE, f"the result cannot be read: {error}")
+        kinds = expected_kinds(task.expect)
+        if kinds and (found is None or found.data_kind not in kinds):
+            got = "an empty result" if found is None else f"a DXO of kind {found.data_kind}"
+            return Refusal(
+                ReturnCode.RESULT_WRONG_KIND,
+                f"task {task.name} asks for {' or '.join(kinds)}, the result is {got}",
+            )
+        if found is None or path is None:
+            return None
+        model = None
+        if found.data_kind in MODEL_KINDS:
+            model = self._model(task.blob.digest) if task.blob else None
+            misfit = self._misfit(task, model, found, asked_for=bool(kinds))
+            if misfit is not None:
+                return misfit
+        return _contents_refusal(found, path, model)
+
+    def _misfit(
+        self, task: TaskRow, model: _Model | None, found: DXO, *, asked_for: bool
+    ) -> Refusal | None:
+        """Why the weights do not fit the model that the task is about, if it is about one."""
+        if model is None and asked_for:
+            if found.data_kind == DataKind.WEIGHT_DIFF:
+                return Refusal(
+                    ReturnCode.RESULT_WRONG_KIND,
+                    f"task {task.name} carries no model that {found.data_kind} could be the "
+                    f"difference from; return {DataKind.WEIGHTS}",
+                )
+            if not found.data:
+                return Refusal(ReturnCode.RESULT_WRONG_NAMES, "the result has no weights in it")
+            model = self._first_result(task)
+        return None if model is None else model.shape.refusal(found)
+
+    def _first_result(self, task: TaskRow) -> _Model | None:
+        """The step's first accepted result."""
+        others = self._store.step_tasks(task.job_id, task.step)
+        first = min(
+            (
+                (other.seq, other.result_blob.digest)
+                for other in others
+                if other.state is TaskState.DONE
+                and other.rc == ReturnCode.OK
+                and other.seq is not None
+                and other.result_blob is not None
+            ),
+            default=None,
+        )
+        return None if first is None else self._model(first[1])
+
+    def _model(self, digest: str) -> _Model | None:
+        """The weights in a blob; None if it holds none."""
+        with self._lock:
+            if digest in self._models:
+                self._models.move_to_end(digest)
+                return self._models[digest]
+        path = self._blobs.path(digest)
+        found = dxo_of(_body(path))
+        model = None
+        if found is not None and found.data_kind in MODEL_KINDS:
+            shape = ModelShape.of(found.data)
+            model = None if shape is None else _Model(found.data, shape, path)
+        with self._lock:
+            self._models[digest] = model
+            if len(self._models) > _KEPT_TEMPLATES:
+                self._models.popitem(last=False)
+        return model
+
+
+def expectation(kinds: tuple[str, ...]) -> dict[str, Any]:
+    """What a task's result is to be, as the task's row keeps it; no kinds: anything."""
+    return {"kinds": [str(kind) for kind in kinds]}
+
+
+def expected_kinds(expect: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(expect.get("kinds", ()))
+
+
+def dxo_of(body: object) -> DXO | None:
+    """The DXO that a body is or holds, None for a Shareable without one; ValueError for others."""
+    if isinstance(body, DXO):
+        return body
+    if not isinstance(body, Shareable):
+        raise ValueError(  # noqa: TRY004 - it comes from a file: a wrong value, not a wrong call
+            f"its body is a {type(body).__name__}, a Shareable or a DXO is needed"
+        )
+    if body.get_header(ReservedHeaderKey.CONTENT_TYPE) is None:
+        return None
+    return from_shareable(body)
+
+
+def _body(path: Path) -> object:
+    """The body of a frame, with a TensorSpan for each array; FrameError if it is no frame."""
+    with path.open("rb") as file:
+        total = os.fstat(file.fileno()).st_size
+        head = file.read(8)
+        head += file.read(header_size(head, DEFAULT_LIMITS) - len(head))
+    # Long text lies in tensors too, and is none.
+    return read_layout(head, total).build(lambda code, span: span if code == codes.TENSOR else None)
+
+
+def _contents_refusal(found: DXO, path: Path, model: _Model | None = None) -> Refusal | None:
+    """What is wrong inside a DXO, as far as its kind has rules.
+
+    ``model`` is what a difference is the difference from, if that is known.
+    """
+    if found.data_kind == DataKind.COLLECTION:
+        entries, errors = get_leaf_dxos(found)
+        if errors:
+            return Refusal(ReturnCode.RESULT_WRONG_KIND, f"in the collection, {errors[0]}")
+        refusals = (_contents_refusal(entry, path) for entry in entries.values())
+        return next((refusal for refusal in refusals if refusal), None)
+    if found.data_kind not in MODEL_KINDS:
+        return None
+    weight = found.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND)
+    if weight is not None and not is_sane_weight(weight):
+        return Refusal(
+            ReturnCode.RESULT_BAD_WEIGHT,
+            f"meta {MetaKey.NUM_STEPS_CURRENT_ROUND} must be a number above 0 and up to "
+            f"{MAX_WEIGHT:g}, it is {weight!r}",
+        )
+    base = model if found.data_kind == DataKind.WEIGHT_DIFF else None
+    return _numbers_refusal(found, path, base)
+
+
+def is_sane_weight(weight: object) -> bool:
+    numbers = int | float | np.integer | np.floating
+    if isinstance(weight, bool) or not isinstance(weight, numbers):
+        return False
+    return bool(0 < weight <= MAX_WEIGHT)
+
+
+def _numbers_refusal(found: DXO, path: Path, base: _Model | None) -> Refusal | None:
+    """Why there is no finite mean of these numbers, or of their sums with those of ``base``."""
+    frame = _mapped(path)
+    for at, value in leaves(found.data):
+        reached = 0.0
+        for numbers in _numbers(value, frame):
+            here = _reach(numbers)
+            if not here <= _limit(numbers.dtype):
+                return _not_finite(path_text(at), "holds", numbers, numbers.dtype)
+            reached = max(reached, here)
+        # The model is looked at once for all results, and again only for what may be too much.
+        if base is None or reached <= base.room.get(at, math.inf):
+            continue
+        for ours, theirs in zip(base.numbers(at), _numbers(value, frame), strict=True):
+            # In float64, so that what is just beyond the dtype's end is not rounded to it.
+            with np.errstate(invalid="ignore"):
+                sums = np.add(ours, theirs, dtype=np.result_type(ours, np.float64))
+            if not _reach(sums) <= _limit(ours.dtype):
+                what = "would hold, with the difference added,"
+                return _not_finite(path_text(at), what, sums, ours.dtype)
+    return None
+
+
+def _not_finite(name: str, what: str, numbers: _Numbers, dtype: np.dtype[Any]) -> Refusal:
+    parts, limit = numbers.view(numbers.real.dtype), _limit(dtype)
+    bad = parts[~(np.abs(parts) <= limit)][0]
+    rule = f"of {dtype} go no further than {limit:.5g}" if np.isfinite(bad) else "must be finite"
+    return Refusal(
+        ReturnCode.RESULT_NOT_FINITE,
+        f"{name!r} {what} {bad:.5g}; a model's numbers {rule} (did the training diverge?)",
+    )
+
+
+def _limit(dtype: np.dtype[Any]) -> float:
+    """The largest number that a model may hold in this dtype."""
+    return min(float(np.finfo(dtype).max), LARGEST)
+
+
+def _reach(numbers: _Numbers) -> float:
+    """How far from 0 the numbers get (the parts of complex ones); NaN if one of them is NaN."""
+    parts = numbers.view(numbers.real.dtype)
+    # Without their sign, floats are in the order of their bits, infinity behind all numbers and NaN
+    # behind infinity: that takes one pass, which is a fast one for float16 too.
+    bits = parts.view(f"u{parts.itemsize}")
+    farthest = np.bitwise_and(bits, np.iinfo(bits.dtype).max >> 1).max(initial=0)
+    return float(farthest.view(parts.dtype))
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """A blob's bytes: it is complete and never changes.  They go with the last view of them."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _numbers(value: object, frame: mmap.mmap) -> Iterator[_Numbers]:
+    """A leaf's floating point numbers, in a row, some at a time; nothing for any other leaf."""
+    if isinstance(value, TensorSpan):
+        dtype = value.numpy_dtype
+        if dtype.kind in "fc":
+            step = _CHUNK_BYTES // dtype.itemsize
+            count = math.prod(value.shape)
+            for start in range(0, count, step):
+                size = min(step, count - start)
+                yield np.frombuffer(frame, dtype, size, value.start + start * dtype.itemsize)
+    elif isinstance(value, float | complex | np.inexact):
+        yield np.asarray(value).reshape(1)
+
+
+def _part(value: object) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
+    if isinstance(value, TensorSpan):
+        return value.shape, value.numpy_dtype
+    if isinstance(value, np.ndarray | np.generic):
+        return value.shape, value.dtype
+    if isinstance(value, bool | int | float | complex):
+        # An integer that 64 bits do not hold is not averaged.
+        return None if np.asarray(value).dtype == object else ((), np.dtype(type(value)))
+    return None
+
+
+def _part_refusal(
+    name: str,
+    wanted: tuple[tuple[int, ...], np.dtype[Any]] | None,
+    found: tuple[tuple[int, ...], np.dtype[Any]] | None,
+    *,
+    difference: bool,
+) -> Refusal | None:
+    if wanted is None:
+        if found is None or not found[0]:
+            return None
+        return Refusal(
+            ReturnCode.RESULT_WRONG_SHAPE, f"{name!r} has shape {found[0]}, the model's is no array"
+        )
+    if found is None:
+        return Refusal(
+            ReturnCode.RESULT_WRONG_DTYPE,
+            f"{name!r} is no number, or one of over 64 bits, the model's is {wanted[1]}",
+        )
+    if found[0] != wanted[0]:
+        return Refusal(
+            ReturnCode.RESULT_WRONG_SHAPE,
+            f"{name!r} has shape {found[0]}, the model's has {wanted[0]}",
+        )
+    # The difference of counts may be a mean already, and that of two bools is no bool.
+    fits = found[1] == wanted[1] or (
+        difference and wanted[1].kind in "biu" and found[1].kind != "c"
+    )
+    if not fits:
+        return Refusal(
+            ReturnCode.RESULT_WRONG_DTYPE,
+            f"{name!r} has dtype {found[1]}, the model's has {wanted[1]}",
+        )
+    return None
+
+
+def _shown(paths: set[LeafPath]) -> str:
+    names = sorted(map(path_text, paths))
+    rest = len(names) - _NAMES_SHOWN
+    text = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) or "nothing"
+    return f"{text} and {rest} more" if rest > 0 else text

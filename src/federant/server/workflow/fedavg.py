@@ -1,0 +1,54 @@
+"""Federated averaging (McMahan et al., 2017)."""
+
+from __future__ import annotations
+
+from pydantic import PositiveFloat, PositiveInt
+
+from federant.exchange import DXO, DataKind
+from federant.server.aggregation import WeightedMean
+from federant.server.validation import MODEL_KINDS
+from federant.server.workflow.base import Workflow
+from federant.server.workflow.context import Context
+
+
+class FedAvg(Workflow):
+    """Each round every site trains the global model; the new one is the mean of theirs.
+
+    The mean is weighted by each result's NUM_STEPS_CURRENT_ROUND (examples, say; 1 if it does not
+    say).  Sites return whole models or differences.  A job without an initial model begins with an
+    empty one, which each trainer takes to make its own.
+
+    A job that names its sites asks all of them in each round, those not yet ready too, but for
+    those that have left it.  One that names none asks those that are ready as the round begins.
+    """
+
+    rounds: PositiveInt = 10
+    min_sites: PositiveInt = 1
+    """Sites that must be ready before the first round, and good results that a round needs."""
+    round_timeout: PositiveFloat | None = None
+    """Seconds after which a round does without those who have not answered; None waits for all."""
+    start_timeout: PositiveFloat | None = None
+    """Seconds in which ``min_sites`` sites must be ready."""
+    task: str = "train"
+    """The name of the task that trainers see."""
+
+    def run(self, ctx: Context) -> None:
+        ctx.wait_for_sites(self.min_sites, timeout=self.start_timeout)
+        first, model = ctx.resume()
+        for number in range(first, self.rounds):
+            gathering = ctx.broadcast(
+                self.task,
+                model or DXO(DataKind.WEIGHTS),
+                current_round=number,
+                total_rounds=self.rounds,
+                timeout=self.round_timeout,
+                expect=MODEL_KINDS,
+            )
+            mean = WeightedMean(model)
+            for result in gathering:
+                if result.ok:
+                    mean.add(result.data, result.weight)
+            gathering.require(self.min_sites)
+            metrics = {"sites": mean.count, "weight": mean.weight}
+            model = mean.mean()
+            ctx.save_model(model, current_round=number, metrics=metrics)

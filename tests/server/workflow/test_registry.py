@@ -1,0 +1,62 @@
+"""Workflows by name, and the parameters that they take."""
+
+import pytest
+
+from federant.server.workflow import (
+    BadParamsError,
+    Context,
+    Cyclic,
+    FedAvg,
+    UnknownWorkflowError,
+    Workflow,
+    load_workflows,
+    make_workflow,
+)
+
+
+class Mine(Workflow):
+    greeting: str = "hello"
+
+    def run(self, ctx: Context) -> None:
+        ctx.log(self.greeting)
+
+
+def test_fedavg_and_cyclic_are_built_in() -> None:
+    workflows = load_workflows()
+    assert workflows["fedavg"] is FedAvg
+    assert workflows["cyclic"] is Cyclic
+
+
+def test_a_server_can_name_a_workflow_of_its_own() -> None:
+    found = load_workflows({"other": "federant.server.workflow.fedavg:FedAvg"})
+    assert found["other"] is FedAvg
+
+
+def test_a_configured_name_that_is_no_workflow_is_refused() -> None:
+    with pytest.raises(TypeError, match="workflow mine is <class 'dict'>; it must be a subclass"):
+        load_workflows({"mine": "builtins:dict"})
+
+
+def test_parameters_become_the_workflows_fields() -> None:
+    workflow = make_workflow({"mine": Mine}, "mine", {"greeting": "hi", "seed": 3})
+    assert workflow == Mine(greeting="hi", seed=3)
+
+
+def test_an_unknown_workflow_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(
+        UnknownWorkflowError, match="no workflow 'fedprox'; there are cyclic, fedavg"
+    ):
+        make_workflow(load_workflows(), "fedprox", {})
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({"rounds": 0}, "rounds: Input should be greater than 0"),
+        ({"round": 3}, "round: Extra inputs are not permitted"),
+        ({"round_timeout": "soon"}, "round_timeout: Input should be a valid number"),
+    ],
+)
+def test_wrong_parameters_are_refused_by_name(params: dict[str, object], problem: str) -> None:
+    with pytest.raises(BadParamsError, match=f"workflow fedavg .*{problem}.*it takes .*min_sites"):
+        make_workflow(load_workflows(), "fedavg", params)
