@@ -1,0 +1,334 @@
+"""The client job: the process at a site that serves one job, between the server and the trainer.
+
+Started by the site daemon as `python -m federant.site.client_job --folder DIR`; what it must not
+forget is in that folder, so that the next one can go on where this one was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from federant import codec
+from federant.client.join import (
+    HEARTBEAT_VARIABLE,
+    JOB_VARIABLE,
+    PIPE_VARIABLE,
+    SITE_VARIABLE,
+    SPOOL_VARIABLE,
+)
+from federant.exchange import DXO, Shareable
+from federant.link import LinkClient, LinkError, LinkRefused
+from federant.link.messages import (
+    BlobRef,
+    ErrorCode,
+    NextTaskReply,
+    SiteJobState,
+    SiteState,
+    TaskMessage,
+)
+from federant.pipe import LocalPipe, Mode, StoredFrame
+from federant.site import liveness
+from federant.site.attempt import ExchangeLimits
+from federant.site.backoff import Backoff
+from federant.site.errors import FolderInUseError, SiteError, TaskDataError
+from federant.site.events import EventSender
+from federant.site.exchanger import SiteTask, TaskExchanger
+from federant.site.job_file import JobFolder
+from federant.site.journal import Journal, StoredResult
+from federant.site.leases import LEASE_SECONDS, LeaseKeeper
+from federant.site.metrics import MetricRelay
+from federant.site.outbox import Outbox
+from federant.site.signals import MainThread
+from federant.site.supervisor import TrainerSupervisor
+from federant.site.workers import Worker
+
+# Named outright: this module is also run as __main__.
+_log = logging.getLogger("federant.site.client_job")
+
+_WAIT_SECONDS = 30.0
+_FLUSH_SECONDS = 1.0
+_LOG_BYTES = 10_000_000
+_LOG_FILES = 3
+HURRY_SECONDS = 0.8
+"""A trainer's time to end when the whole site goes down."""
+
+
+class ClientJob:
+    """Everything that serves one job, put together; lives as long as its process."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._folder = folder
+        self._job = job = folder.read_job()
+        trainer = job.trainer
+        self._journal = Journal(folder.journal)
+        self._link = LinkClient(job.server, job.site)
+        self._main = MainThread()
+        self._failure: BaseException | None = None
+        self._events = EventSender(self._link, job.job_id, self._fail)
+        self._outbox = Outbox(self._link, self._journal, self._events.tell, self._fail)
+        holder = f"{job.site}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._holder = holder
+        self._leases = LeaseKeeper(self._link, holder, self._on_void)
+        stored = [result.path for result in self._journal.results() if result.path is not None]
+        token = self._journal.token()
+        self._task_pipe = LocalPipe(
+            *(Mode.PASSIVE, folder.pipe, token, job.spool_bytes), defer=True, keep=stored
+        )
+        self._metric_pipe = LocalPipe(Mode.PASSIVE, folder.pipe, token, job.spool_bytes)
+        self._supervisor = TrainerSupervisor(
+            trainer,
+            folder.root,
+            {
+                PIPE_VARIABLE: str(folder.pipe),
+                SITE_VARIABLE: job.site,
+                JOB_VARIABLE: job.job_id,
+                HEARTBEAT_VARIABLE: str(trainer.heartbeat_timeout_seconds),
+                SPOOL_VARIABLE: str(job.spool_bytes),
+            },
+            self._journal,
+            on_token=self._use_token,
+            on_exit=self._trainer_ended,
+            on_status=self._events.tell,
+        )
+        self._exchanger = TaskExchanger(
+            self._task_pipe,
+            self._journal,
+            self._supervisor,
+            job_id=job.job_id,
+            site_name=job.site,
+            on_result=self._on_result,
+            on_status=self._events.tell,
+            limits=ExchangeLimits(
+                peer_read_timeout=trainer.reading_limit(),
+                task_wait_time=trainer.task_timeout_seconds,
+                stalled_after=trainer.stalled_seconds,
+                stall_limit=trainer.stall_limit_seconds,
+                heartbeat_interval=trainer.heartbeat_interval_seconds,
+            ),
+        )
+        self._metrics = MetricRelay(
+            self._metric_pipe,
+            self._events.add,
+            heartbeat_interval=trainer.heartbeat_interval_seconds,
+        )
+        self._stopping = threading.Event()
+        self._over = False
+        if self._supervisor.external:
+            folder.write_join(job, token)
+
+    def run(self) -> int:
+        """Serve the job until it has ended or a signal comes; the process's exit status.
+
+        0 with the file `ended.json`: the job is over. 0 without: it was told to go down, and the
+        next client job goes on. Anything else: it failed, and may be tried again.
+        """
+        with self._main as main:
+            self._supervisor.recall()
+            self._exchanger.start()
+            self._metrics.start()
+            self._events.start()
+            self._outbox.start()
+            self._supervisor.begin()
+            Worker("client-job-tasks", self._work, self._fail).start()
+            told_to_go = main.wait()
+            self._stopping.set()
+            if told_to_go:
+                self._go_down()
+            elif self._failure is None:
+                self._end()
+            else:
+                # No goodbye: the trainer shall wait for the next client job.
+                _log.error("client job failed", exc_info=self._failure)
+                return 1
+        self._close()
+        return 0
+
+    # -- the thread that asks for tasks -----------------------------------------------------------
+
+    def _work(self) -> None:
+        self._serve()
+        self._main.finish()
+
+    def _fail(self, error: BaseException) -> None:
+        """One of the threads cannot go on: the main thread ends the process, and another begins."""
+        self._failure = self._failure or error
+        self._main.finish()
+
+    def _serve(self) -> None:
+        for result in self._journal.results():
+            self._leases.hold(result.task_id)
+        first = True
+        backoff = Backoff()
+        ready = False
+        while not self._stopping.is_set():
+            try:
+                if not ready:
+                    self._link.report_site_state(self._job.job_id, SiteState.READY)
+                    ready = True
+                reply = self._next_task(0.0 if first else _WAIT_SECONDS)
+            except LinkRefused as error:
+                if error.code in (ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN):
+                    raise
+                self._wait_again(backoff, error)
+                continue
+            except LinkError as error:
+                self._wait_again(backoff, error)
+                continue
+            backoff.worked()
+            if reply.job_state is not SiteJobState.RUNNING:
+                _log.info("the job is over state=%s", reply.job_state)
+                return
+            if first:
+                self._drop_what_is_void(reply.task)
+            first = False
+            if reply.task is not None:
+                self._execute(reply.task)
+
+    def _next_task(self, wait_seconds: float) -> NextTaskReply:
+        return self._link.next_task(
+            self._job.job_id,
+            self._holder,
+            holding=self._outbox.holding(),
+            lease_seconds=LEASE_SECONDS,
+            wait_seconds=wait_seconds,
+        )
+
+    def _wait_again(self, backoff: Backoff, error: LinkError) -> None:
+        seconds = backoff.failed()
+        _log.info("trying again retry_seconds=%.1f error=%s", seconds, error)
+        self._stopping.wait(seconds)
+
+    def _drop_what_is_void(self, given: TaskMessage | None) -> None:
+        """What an earlier client job had in hand, and the server does not want any more."""
+        for task_id in self._exchanger.open_tasks():
+            if given is None or given.task_id != task_id:
+                self._exchanger.cancel(task_id, "the server has cancelled it meanwhile")
+
+    def _execute(self, message: TaskMessage) -> None:
+        left = message.deadline_seconds
+        task = SiteTask(
+            *(message.task_id, message.attempt, message.name, message.headers),
+            deadline=None if left is None else time.monotonic() + left,
+        )
+
+        def fetch() -> Shareable:
+            self._leases.hold(task.task_id)
+            return self._fetch(message.blob) if message.blob is not None else Shareable()
+
+        result = self._exchanger.execute(task, fetch)
+        rc = None if result is None else result.rc
+        _log.info("task over task=%s name=%s rc=%s", task.task_id, task.name, rc)
+
+    def _fetch(self, blob: BlobRef) -> Shareable:
+        """A task's data from the server, for as long as it takes."""
+        backoff = Backoff()
+        while not self._exchanger.is_void():
+            try:
+                return task_data(self._link.read_blob(blob))
+            except LinkRefused as error:
+                raise TaskDataError(f"the task's data cannot be had: {error}") from error
+            except LinkError as error:
+                self._wait_again(backoff, error)
+        return Shareable()
+
+    # -- what the parts tell each other -----------------------------------------------------------
+
+    def _use_token(self, token: str) -> None:
+        self._task_pipe.token = token
+        self._metric_pipe.token = token
+
+    def _trainer_ended(self) -> None:
+        self._exchanger.trainer_ended()
+
+    def _on_result(self, result: StoredResult, frame: StoredFrame | None) -> None:
+        self._outbox.add(result, frame)
+
+    def _on_void(self, task_id: str, reason: str) -> None:
+        self._exchanger.cancel(task_id, reason)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """The job is over: the trainer is told, and has its grace period to end by itself."""
+        self._exchanger.stop()
+        self._supervisor.wait(self._job.trainer.grace_seconds)
+        self._supervisor.close()
+        self._outbox.flush(_FLUSH_SECONDS)
+        self._events.flush(_FLUSH_SECONDS)
+        try:
+            self._link.report_site_state(self._job.job_id, SiteState.ENDED)
+        except LinkError as error:
+            _log.info("the end was not reported error=%s", error)
+        self._over = True
+
+    def _go_down(self) -> None:
+        """The site goes down in the middle of the job: a later client job will go on."""
+        self._exchanger.stop(aborted="the site goes down")
+        self._supervisor.wait(HURRY_SECONDS / 2)
+        self._supervisor.close(HURRY_SECONDS / 4)
+        self._events.flush(HURRY_SECONDS / 4)
+
+    def _close(self) -> None:
+        self._leases.stop()
+        self._outbox.stop()
+        self._events.stop()
+        self._exchanger.close()
+        self._metrics.close()
+        self._link.close()
+        self._journal.close()
+        if self._over:
+            self._folder.finish()
+
+
+def task_data(frame: bytearray) -> Shareable:
+    """The Shareable in a task's frame, also if that holds a DXO; TaskDataError otherwise."""
+    try:
+        body = codec.decode(frame).body
+    except codec.FrameError as error:
+        raise TaskDataError(f"the task's data is no frame: {error}") from error
+    if isinstance(body, DXO):
+        return body.to_shareable()
+    if isinstance(body, Shareable):
+        return body
+    raise TaskDataError(
+        f"the task's data must be a Shareable or a DXO, it is of type {type(body).__name__}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the client job of a folder."""
+    parser = argparse.ArgumentParser(prog="python -m federant.site.client_job", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="the job's folder at this site")
+    parser.add_argument("--lock", type=int, help="the inherited lock of that folder")
+    parser.add_argument("--log-level", default="INFO")
+    options = parser.parse_args(arguments)
+    folder = JobFolder(options.folder)
+    logging.basicConfig(
+        level=options.log_level,
+        format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
+        handlers=[RotatingFileHandler(folder.log, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES)],
+    )
+    try:
+        lock = liveness.hold(folder.alive) if options.lock is None else options.lock
+        if lock is None:
+            raise FolderInUseError(f"{folder.root}: another client job works in this folder")
+        os.set_inheritable(lock, False)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        return ClientJob(folder).run()
+    except SiteError as error:
+        _log.error("%s", error)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The site's own file: who it is, where its server is, and which commands a job may name.
+
+A job can only name a trainer; what is then run, where and how, is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+
+from federant.link import LinkConfigError, checked_url
+from federant.link.messages import NAME_RULE, Name
+from federant.site.errors import SiteConfigError
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDERS = ("python", "folder", "site", "job")
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Start(StrEnum):
+    """When a trainer is started."""
+
+    JOB = "job"
+    """When the job begins; it stays for all tasks. Started again if it went away cleanly."""
+    TASK = "task"
+    """For each task anew; it is told to end once its result is accepted."""
+    EXTERNAL = "external"
+    """Never by federant: somebody else starts it, with the job's join file."""
+
+
+class Restart(StrEnum):
+    """What happens to the task in hand when the trainer dies."""
+
+    NEVER = "never"
+    """The server is told at once why it died."""
+    ON_FAILURE = "on-failure"
+    """It is started again and gets the task again, as the next attempt."""
+
+
+class TrainerConfig(BaseModel):
+    """One trainer that jobs may name: its command and how it is looked after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: tuple[str, ...] = ()
+    """Program and arguments; `{python}`, `{folder}`, `{site}`, `{job}` are filled in."""
+    cwd: Path | None = None
+    """Where it runs; relative to the site's file. Default: the folder of the site's file."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Added to the environment that the site itself has."""
+    start: Start = Start.JOB
+    restart: Restart = Restart.NEVER
+    max_restarts: int = Field(default=3, ge=0)
+    """How often in one job a trainer that died is started again."""
+    grace_seconds: Seconds = 5.0
+    """Between SIGTERM and SIGKILL."""
+    read_timeout_seconds: PositiveSeconds | None = None
+    """How long a task may wait for a trainer that reads it; default 60, for `external` no limit."""
+    task_timeout_seconds: PositiveSeconds | None = None
+    """How long a trainer may take for one task; default: as long as the job allows."""
+    heartbeat_interval_seconds: PositiveSeconds = 5.0
+    heartbeat_timeout_seconds: Seconds = 30.0
+    """How long the trainer's agent waits for a lost client job; 0 = for ever."""
+    stalled_seconds: PositiveSeconds = 60.0
+    """After so long a silence a living trainer is shown as stalled."""
+    stall_limit_seconds: PositiveSeconds | None = None
+    """After so long a silence a living trainer is ended; default: never."""
+    log_bytes: int = Field(default=10_000_000, ge=4096)
+    """The size at which the trainer's log file is rotated."""
+    log_files: int = Field(default=3, ge=1)
+    """How many rotated log files are kept beside the current one."""
+    told_log_lines: int = Field(default=20, ge=0, le=200)
+    """How many of its last lines the server is told when it dies; 0: none leaves the site."""
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _is_a_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise PydanticCustomError(
+                "shell_string",
+                "is one string, but no shell is ever used; write a list of arguments, "
+                'like ["{python}", "train.py", "--epochs", "2"]',
+            )
+        return value
+
+    @field_validator("command")
+    @classmethod
+    def _knows_its_placeholders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in value:
+            for name in _PLACEHOLDER.findall(argument):
+                if name not in _PLACEHOLDERS:
+                    known = ", ".join(f"{{{known}}}" for known in _PLACEHOLDERS)
+                    raise ValueError(f"has the unknown placeholder {{{name}}}; known are {known}")
+        return value
+
+    def resolve(self, *, folder: Path, site: str, job: str) -> TrainerConfig:
+        """The same with placeholders filled in and `cwd` made absolute."""
+        values = {"python": sys.executable, "folder": str(folder), "site": site, "job": job}
+        command = tuple(
+            _PLACEHOLDER.sub(lambda found: values[found[1]], argument) for argument in self.command
+        )
+        return self.model_copy(
+            update={"command": command, "cwd": (folder / (self.cwd or ".")).resolve()}
+        )
+
+    def reading_limit(self) -> float | None:
+        """Seconds that a task may wait until a trainer reads it; None = no limit of its own."""
+        if self.read_timeout_seconds is None and self.start is not Start.EXTERNAL:
+            return 60.0
+        return self.read_timeout_seconds
+
+
+class SiteConfig(BaseModel):
+    """A site: its name, its server, its work folder, its trainers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    server: str = Field(pattern=r"^https?://\S+$")
+    folder: Path
+    """Where jobs, logs and spools lie; relative to the site's file."""
+    spool_bytes: int = Field(default=8 << 30, ge=1 << 20)
+    """The most that the messages of one trainer may take in the spool, in each direction."""
+    max_client_job_restarts: int = Field(default=5, ge=0)
+    """How often in a row a client job that dies is started again."""
+    keep_ended_jobs: int = Field(default=20, ge=0)
+    """Of how many jobs that have ended the folders (logs) are kept; older ones are removed."""
+    trainers: dict[Name, TrainerConfig] = Field(default_factory=dict)
+    base: Path = Path()
+    """The folder of the site's file, from which its relative paths are read."""
+
+    @field_validator("trainers")
+    @classmethod
+    def _have_commands(cls, value: dict[str, TrainerConfig]) -> dict[str, TrainerConfig]:
+        for name, trainer in value.items():
+            if trainer.start is not Start.EXTERNAL and not trainer.command:
+                raise ValueError(
+                    f'trainer {name!r} has no command; give one, or set start = "external" '
+                    "if somebody else starts it"
+                )
+            if trainer.start is Start.EXTERNAL and trainer.command:
+                raise ValueError(
+                    f'trainer {name!r} has a command and start = "external"; '
+                    "an external trainer is started by its owner: take one of the two away"
+                )
+        return value
+
+
+def load_config(path: Path) -> SiteConfig:
+    """Read a site's file.
+
+    Raises SiteConfigError naming the file, each wrong key, and what to do.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SiteConfigError(f"{path}: there is no such file; give the site's TOML file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SiteConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    if "base" in raw:
+        raise SiteConfigError(f"{path}: base: is not a key of the site's file; remove it")
+    base = path.resolve().parent
+    try:
+        config = SiteConfig.model_validate({**raw, "base": base})
+    except ValidationError as error:
+        raise SiteConfigError(_explain(path, error)) from error
+    try:
+        checked_url(config.server)
+    except LinkConfigError as error:
+        raise SiteConfigError(f"{path}: server: {error}") from error
+    folder = (base / config.folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise SiteConfigError(f"{path}: folder: {folder} is no folder; name another, or remove it")
+    return config.model_copy(update={"folder": folder})
+
+
+def _nearest(place: tuple[int | str, ...]) -> str:
+    """The key that was probably meant by an unknown one, as a question."""
+    of_trainer = len(place) > 1 and place[0] == "trainers"
+    keys = set((TrainerConfig if of_trainer else SiteConfig).model_fields) - {"base"}
+    found = difflib.get_close_matches(str(place[-1]), keys, n=1)
+    return f"; did you mean {found[0]}?" if found else "; correct its name or remove it"
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "file"
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            text = "is not a key that the site's file has" + _nearest(problem["loc"])
+        elif problem["type"] == "missing":
+            text = "is missing; add it"
+        elif problem["type"] == "string_pattern_mismatch":
+            wanted = "an address like http://127.0.0.1:8750" if key == "server" else NAME_RULE
+            text = f"is {problem['input']!r}, but must be {wanted}"
+        lines.append(f"{path}: {key}: {text}")
+    return "\n".join(lines)

@@ -1,0 +1,275 @@
+"""The site daemon: hears of the jobs of this site, and keeps one client job process for each.
+
+Knows neither tasks nor trainers, but for which trainers the site's file names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from federant.link import LinkClient, LinkError, LinkRefused
+from federant.link.messages import ErrorCode, SiteJob, SiteJobState, SiteState, is_name
+from federant.site import launcher, liveness
+from federant.site.backoff import Backoff
+from federant.site.config import SiteConfig
+from federant.site.errors import FolderInUseError, NameInUseError, SiteConfigError
+from federant.site.job_file import JobFile, JobFolder
+from federant.site.job_keeper import ClientJobKeeper
+from federant.site.private_file import write_whole
+from federant.site.signals import MainThread
+
+_log = logging.getLogger(__name__)
+
+_WAIT_SECONDS = 30.0
+_END_SECONDS = 1.5
+"""How long client jobs may take to end themselves and their trainers when the site goes down."""
+_KILL_SECONDS = 0.4
+
+
+def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> int:
+    """Run the site until SIGTERM or SIGINT; the process's exit status. Call in the main thread.
+
+    `on_ready()` is called once, when the server has answered for the first time. Raises
+    FolderInUseError if another daemon works in the site's folder, NameInUseError if one that works
+    elsewhere goes by the site's name, LinkConfigError if the server's address must not be used. On
+    SIGTERM every client job and trainer is ended within two seconds;
+    on SIGKILL they live on, and the next daemon finds them.
+    """
+    config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = liveness.hold(config.folder / "alive")
+    if lock is None:
+        raise FolderInUseError(
+            f"{config.folder}: another site daemon works in this folder; stop it, or give "
+            "this one a folder of its own"
+        )
+    try:
+        with LinkClient(config.server, config.name) as link, MainThread() as main:
+            daemon = SiteDaemon(config, link, on_ready)
+            daemon.start(on_failure=main.finish)
+            asked = main.wait()
+            daemon.stop()
+            if daemon.refusal is not None:
+                raise daemon.refusal
+            return 0 if asked else 1
+    finally:
+        os.close(lock)
+
+
+def _own_instance(folder: Path) -> str:
+    """What tells this daemon from another that goes by the same name; kept across restarts."""
+    place = folder / "instance.id"
+    if not place.exists():
+        write_whole(place, uuid.uuid4().hex)
+    return place.read_text(encoding="utf-8").strip()
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
+class SiteDaemon:
+    """The daemon without its process: start, and stop."""
+
+    def __init__(
+        self, config: SiteConfig, link: LinkClient, on_ready: Callable[[], None] | None = None
+    ) -> None:
+        self._config = config
+        self._jobs = config.folder / "jobs"
+        self._link = link
+        self._on_ready = on_ready or _nothing
+        self._begun = False
+        self.refusal: NameInUseError | None = None
+        """Why the daemon did not begin, if the server did not let it."""
+        self._keepers: dict[str, ClientJobKeeper] = {}
+        self._known: dict[str, SiteJobState] = {}
+        self._turned_down: set[str] = set()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+
+    def start(self, on_failure: Callable[[], None]) -> None:
+        """Begin in a thread of its own; `on_failure()` is called if that cannot go on."""
+
+        def watch() -> None:
+            try:
+                self._find_client_jobs()
+                self._watch_jobs(_own_instance(self._config.folder))
+            except NameInUseError as refusal:
+                self.refusal = refusal
+            finally:
+                # After stop() nobody waits any more; before it, this is a fault that ends all.
+                if not self._stopping.is_set():
+                    on_failure()
+
+        threading.Thread(target=watch, name="site-jobs", daemon=True).start()
+
+    def stop(self) -> None:
+        """End every client job and trainer; returns when they are gone, within two seconds."""
+        with self._lock:
+            self._stopping.set()
+            keepers = list(self._keepers.values())
+        for keeper in keepers:
+            keeper.stop()
+        deadline = time.monotonic() + _END_SECONDS
+        late = [keeper for keeper in keepers if not keeper.join(deadline - time.monotonic())]
+        for keeper in late:
+            keeper.kill()
+        deadline = time.monotonic() + _KILL_SECONDS
+        for keeper in late:
+            keeper.join(deadline - time.monotonic())
+
+    def _find_client_jobs(self) -> None:
+        """Client jobs that an earlier daemon left, living or dead."""
+        for path in self._jobs.glob("*/job.json"):
+            folder = JobFolder(path.parent)
+            if folder.ended.exists():
+                continue
+            with contextlib.suppress(SiteConfigError):
+                job = folder.read_job()
+                self._known[job.job_id] = SiteJobState.RUNNING
+                if liveness.is_held(folder.alive):
+                    _log.info("found a living client job job=%s", job.job_id)
+                    self._keep(job, folder)
+
+    def _watch_jobs(self, instance: str) -> None:
+        backoff = Backoff()
+        greeted = False
+        wait_seconds = 0.0
+        while not self._stopping.is_set():
+            try:
+                if not greeted:
+                    self._link.hello(instance)
+                    greeted = True
+                    if not self._begun:
+                        self._begun = True
+                        self._on_ready()
+                # At first all jobs are told at once, also those that need a client job again.
+                jobs = self._link.next_jobs(self._known, wait_seconds)
+                wait_seconds = _WAIT_SECONDS
+                _log.debug("told jobs=%s", {job.job_id: job.state.value for job in jobs})
+                for job in jobs:
+                    try:
+                        self._serve(job)
+                    except OSError as error:  # of this job's folder: the other jobs go on
+                        self._cannot_serve(job, SiteState.FAILED, f"it cannot be served: {error}")
+                self._forget_finished()
+                self._remove_old_folders()
+            except LinkRefused as error:
+                if error.code == ErrorCode.CONFLICT and not self._begun:
+                    raise NameInUseError(f"{self._link.url} refuses this site: {error}") from error
+                _log.error("the server refuses this site: %s", error)
+                greeted = False
+                self._stopping.wait(backoff.failed())
+                continue
+            except LinkError as error:
+                seconds = backoff.failed()
+                _log.warning("no answer retry_seconds=%.1f error=%s", seconds, error)
+                # It may be a new one, which does not know this site.
+                greeted = False
+                self._stopping.wait(seconds)
+                continue
+            backoff.worked()
+
+    def _serve(self, job: SiteJob) -> None:
+        if not is_name(job.job_id):
+            self._cannot_serve(job, SiteState.REFUSED, "its id cannot be the name of a folder")
+            return
+        folder = JobFolder(self._jobs / job.job_id)
+        keeper = self._keepers.get(job.job_id)
+        if job.state is SiteJobState.RUNNING:
+            if keeper is None and not folder.ended.exists():
+                self._begin(job, folder)
+        elif keeper is not None and not keeper.finished:
+            # The client job hears of it by itself; it is only not started again.
+            keeper.job_is_over()
+        elif job.state is SiteJobState.ENDED and folder.job.exists() and not folder.ended.exists():
+            # It ended while no daemon was here, or after its client job was given up.
+            launcher.end_all(folder.launches, 0.0)
+            folder.finish()
+        self._note(job)
+
+    def _note(self, job: SiteJob) -> None:
+        """What is known is not told again."""
+        if job.state is SiteJobState.ENDED:
+            self._known.pop(job.job_id, None)
+            self._turned_down.discard(job.job_id)
+        else:
+            self._known[job.job_id] = job.state
+
+    def _cannot_serve(self, job: SiteJob, state: SiteState, text: str) -> None:
+        if job.job_id not in self._turned_down:
+            _log.error("job not served job=%r reason=%s", job.job_id[:100], text)
+            self._link.report_site_state(job.job_id, state, text)
+            self._turned_down.add(job.job_id)
+        self._note(job)
+
+    def _begin(self, job: SiteJob, folder: JobFolder) -> None:
+        trainer = self._config.trainers.get(job.trainer)
+        if trainer is None:
+            names = ", ".join(sorted(self._config.trainers)) or "none"
+            self._cannot_serve(
+                *(job, SiteState.REFUSED),
+                f"site {self._config.name} has no trainer {job.trainer!r}; its file names: {names}",
+            )
+            return
+        job_file = JobFile(
+            job_id=job.job_id,
+            name=job.name,
+            site=self._config.name,
+            server=self._config.server,
+            trainer=trainer.resolve(
+                folder=self._config.base, site=self._config.name, job=job.job_id
+            ),
+            spool_bytes=self._config.spool_bytes,
+            params=job.params,
+        )
+        folder.write_job(job_file)
+        _log.info("begun job=%s trainer=%s", job.job_id, job.trainer)
+        self._keep(job_file, folder)
+
+    def _keep(self, job: JobFile, folder: JobFolder) -> None:
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            self._keepers[job.job_id] = ClientJobKeeper(
+                folder,
+                name=job.job_id,
+                most_restarts=self._config.max_client_job_restarts,
+                on_give_up=lambda text: self._give_up(job.job_id, text),
+            )
+
+    def _remove_old_folders(self) -> None:
+        ended = [
+            file for file in self._jobs.glob("*/ended.json") if file.parent.name not in self._known
+        ]
+        ended.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in ended[self._config.keep_ended_jobs :]:
+            shutil.rmtree(file.parent, ignore_errors=True)
+
+    def _forget_finished(self) -> None:
+        with self._lock:
+            for job_id, keeper in list(self._keepers.items()):
+                # One that was given up is remembered while the job runs: it is not begun again.
+                if keeper.finished and job_id not in self._known:
+                    del self._keepers[job_id]
+
+    def _give_up(self, job_id: str, text: str) -> None:
+        _log.error("client job given up job=%s reason=%s", job_id, text)
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                self._link.report_site_state(job_id, SiteState.FAILED, text)
+            except LinkRefused as error:
+                _log.warning("not reported job=%s error=%s", job_id, error)
+                return
+            except LinkError:
+                self._stopping.wait(backoff.failed())
+            else:
+                return

@@ -1,0 +1,87 @@
+"""One channel of a pipe, served for one trainer after another; knows no message's meaning."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from federant.pipe import Message, Pipe, PipeHandler, Topic
+
+_log = logging.getLogger(__name__)
+
+
+class PipeSessions:
+    """Keeps a handler on the passive end of a pipe, and makes a new one when the trainer left.
+
+    A handler serves one trainer; the pipe stays open and waits for the next one. Callbacks run
+    in the handler's reader thread.
+    """
+
+    def __init__(
+        self,
+        pipe: Pipe,
+        channel: str,
+        *,
+        heartbeat_interval: float,
+        on_message: Callable[[Message, PipeHandler], None],
+        on_left: Callable[[bool, str], None],
+    ) -> None:
+        """`on_left(clean, text)`: the trainer said goodbye (clean), or is dead."""
+        self._pipe = pipe
+        self._channel = channel
+        self._heartbeat_interval = heartbeat_interval
+        self._on_message = on_message
+        self._on_left = on_left
+        self._lock = threading.Lock()
+        self._handler: PipeHandler | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Open the pipe and listen; waits for nobody."""
+        self._pipe.open(self._channel)
+        self._begin()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            handler = self._handler
+        if handler is not None:
+            handler.stop(close_pipe=False)
+        # Not left to the handler: one whose trainer has just left was stopped before.
+        self._pipe.close()
+
+    def tell(self, topic: str, data: object) -> bool:
+        """Hand a request over without waiting; False if nobody is there to take it."""
+        try:
+            return self._pipe.send(Message.new_request(topic, data), 0)
+        except BrokenPipeError:
+            return False
+
+    def _begin(self) -> None:
+        handler = PipeHandler(
+            self._pipe,
+            heartbeat_interval=self._heartbeat_interval,
+            # Whether the trainer lives is known from its process and its connection. Silence
+            # alone is no death: training code may hold the GIL for minutes.
+            heartbeat_timeout=0.0,
+        )
+        handler.set_message_cb(self._on_message, handler)
+        # A copy comes only of a message that could not be answered: then this is another chance.
+        handler.set_duplicate_cb(self._on_message, handler)
+        handler.set_status_cb(self._left, handler)
+        with self._lock:
+            if self._closed:
+                return
+            self._handler = handler
+            handler.start()
+
+    def _left(self, message: Message, handler: PipeHandler) -> None:
+        if message.topic == Topic.PEER_GONE:
+            clean, text = bool(message.data["clean"]), str(message.data["text"])
+        else:
+            clean, text = True, f"it sent {message.topic}: {message.data}"
+        _log.info("trainer left channel=%s clean=%s text=%r", self._channel, clean, text)
+        self._on_left(clean, text)
+        handler.stop(close_pipe=False)
+        self._begin()

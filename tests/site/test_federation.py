@@ -1,0 +1,353 @@
+"""Jobs at real sites: server, daemons, client jobs and trainers are processes, and get killed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import psutil
+import pytest
+
+from federant.link.messages import JobState
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_job_runs_to_its_end_and_leaves_nothing_running(server: Any, until: Any):
+    first, second = server.site(step=1.0), server.site(step=2.0)
+    job = server.submit(rounds=3)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    for site in (first, second):
+        until("the end at the site", (site.job_folder() / "ended.json").exists)
+        until("the end of its processes", lambda site=site: len(site.processes()) == 1)
+        assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
+        assert not (site.job_folder() / "pipe").exists()
+        assert "joined site-" in (site.job_folder() / "trainer.log").read_text()
+    losses = [
+        (event.site, event.step, event.value)
+        for event in job.events().events
+        if (event.kind, event.tag) == ("METRIC", "loss")
+    ]
+    assert len(losses) == 6
+    assert {value for _, _, value in losses} == {1.0, 1 / 2, 1 / 3}
+
+
+def test_a_trainer_killed_in_mid_round_is_told_with_its_cause_and_the_round_goes_on(
+    server: Any, until: Any
+):
+    victim, other = server.site(), server.site(step=2.0)
+    victim.hold(1)
+    job = server.submit(rounds=2, min_sites=1)
+    victim.trainer(1).kill()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    # Of round 1 only the other site's result: (0 / 2 + 1.5) / 2 + 2.
+    assert server.model(job) == 1.5 / 2 + other.step
+    told = server.statuses(job)
+    assert told["died"] == "killed by signal 9 (SIGKILL)"
+    failure = next(event.text for event in job.events().events if "TRAINER_DIED" in event.text)
+    assert "with task train" in failure
+    assert "in hand: killed by signal 9 (SIGKILL)" in failure
+    assert "joined site-1" in failure
+
+
+def test_a_trainer_killed_in_mid_round_is_restarted_and_the_model_is_the_same(
+    server: Any, until: Any
+):
+    site = server.site('restart = "on-failure"')
+    site.hold(1)
+    job = server.submit(rounds=3)
+    killed = site.trainer(1)
+    (site.box / "round-1").unlink()
+    killed.kill()
+    site.let_go(1)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert site.trainer_pid(1) != killed.pid
+    assert "killed by signal 9 (SIGKILL); start 1 of 3 again" in server.statuses(job)["restarted"]
+
+
+def test_an_exception_in_a_trainer_that_is_restarted_costs_nothing(server: Any):
+    site = server.site('restart = "on-failure"', "raise-1")
+    job = server.submit(rounds=3)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert "exit status 1; start 1 of 3 again" in server.statuses(job)["restarted"]
+    log = (site.job_folder() / "trainer.log").read_text()
+    assert "ArithmeticError: the loss is no number" in log
+
+
+def test_a_trainer_that_dies_too_often_is_reported(server: Any):
+    server.site('restart = "on-failure"\nmax_restarts = 2', "die-1")
+    view = server.finish(server.submit(rounds=2))
+    assert view.state is JobState.FAILED
+    assert "and was started again 2 times before (max_restarts in the site's file)" in view.error
+
+
+def test_daemon_and_client_job_killed_together_find_their_work_again(server: Any, until: Any):
+    site = server.site()
+    site.hold(1)
+    job = server.submit(rounds=3)
+    trainer = site.trainer(1)
+    site.kill()
+    site.client_job().kill()
+    site.start()
+    until("the next client job", lambda: "adopted" in server.statuses(job))
+    site.let_go(1)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert site.trainer_pid(2) == trainer.pid
+
+
+def test_everything_at_a_site_killed_at_once_finds_its_work_again(server: Any, until: Any):
+    site = server.site()
+    site.hold(1)
+    job = server.submit(rounds=3)
+    site.trainer(1)
+    found = site.processes()
+    site.kill()
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    until("the end of its processes", lambda: not site.processes())
+    (site.box / "round-1").unlink()
+    site.let_go(1)
+    site.start()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert "its keeper was killed" in server.statuses(job)["lost"]
+
+
+def test_a_trainer_that_no_client_job_comes_back_to_ends_and_is_not_to_blame(
+    server: Any, until: Any
+):
+    site = server.site(patience=0.5)
+    job = server.submit(rounds=2)
+    site.hold(1)
+    trainer = site.trainer(1)
+    site.kill()
+    site.client_job().kill()
+    site.let_go(1)
+    until("the end of the trainer", lambda: not trainer.is_running())
+    assert "AgentPeerGoneException" in (site.job_folder() / "trainer.log").read_text()
+    site.start()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(2)
+
+
+def test_a_job_that_ended_while_its_site_was_dead_leaves_no_spool(server: Any, until: Any):
+    site = server.site()
+    site.hold(0)
+    job = server.submit(rounds=1)
+    trainer = site.trainer(0)
+    site.kill()
+    site.client_job().kill()
+    job.stop()
+    assert server.finish(job).state is JobState.STOPPED
+    assert (site.job_folder() / "pipe").exists()
+    site.start()
+    until("the end at the site", (site.job_folder() / "ended.json").exists)
+    assert not (site.job_folder() / "pipe").exists()
+    assert not trainer.is_running()
+
+
+def test_a_job_that_a_site_has_no_room_for_fails_there_and_the_site_goes_on(server: Any):
+    site = server.site()
+    jobs = site.folder / "work" / "jobs"
+    jobs.parent.mkdir(exist_ok=True)
+    jobs.touch()  # where the folder of jobs should be
+    view = server.finish(server.submit(rounds=1))
+    assert view.state is JobState.FAILED
+    assert "it cannot be served" in view.sites[0].text
+    jobs.unlink()
+    view = server.finish(server.submit(rounds=1))
+    assert view.state is JobState.FINISHED, view.error
+
+
+def test_folders_of_old_jobs_are_removed(server: Any, until: Any):
+    site = server.site()
+    site.file.write_text("keep_ended_jobs = 1\n" + site.file.read_text())
+    site.stop()
+    site.start()
+    for _ in range(3):
+        assert server.finish(server.submit(rounds=1)).state is JobState.FINISHED
+    jobs = site.folder / "work" / "jobs"
+    # The daemon looks when it hears of a job.
+    until("the end of all but the newest", lambda: len(list(jobs.iterdir())) <= 2)
+
+
+def test_a_client_job_killed_in_mid_round_is_replaced_and_its_trainer_adopted(
+    server: Any, until: Any
+):
+    site = server.site()
+    site.hold(1)
+    job = server.submit(rounds=3)
+    trainer = site.trainer(1)
+    killed = site.client_job()
+    killed.kill()
+    until("the next client job", lambda: "adopted" in server.statuses(job))
+    assert site.client_job().pid != killed.pid
+    site.let_go(1)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert site.trainer_pid(2) == trainer.pid
+    assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
+
+
+def test_a_result_that_came_while_there_was_no_client_job_is_not_lost(server: Any, until: Any):
+    site = server.site()
+    site.hold(1)
+    job = server.submit(rounds=2)
+    site.trainer(1)
+    site.client_job().suspend()
+    site.let_go(1)
+    site.client_job().kill()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(2)
+    assert (site.box / "accepted").read_text() == "0 True\n1 True\n"
+
+
+def test_a_daemon_killed_in_mid_round_finds_its_client_job_again(server: Any, until: Any):
+    site = server.site()
+    site.hold(1)
+    job = server.submit(rounds=3)
+    trainer = site.trainer(1)
+    client_job = site.client_job()
+    site.kill()
+    assert client_job.is_running()
+    site.start()
+    found = site.folder / "daemon.log"
+    until("the client job found", lambda: "found a living client job" in found.read_text())
+    site.let_go(1)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert site.trainer_pid(2) == trainer.pid
+    until("the end of its processes", lambda: len(site.processes()) == 1)
+
+
+def test_a_server_killed_in_mid_round_goes_on_with_the_sites_as_they_are(server: Any, until: Any):
+    site = server.site()
+    site.hold(1)
+    job = server.submit(rounds=3)
+    trainer = site.trainer(1)
+    server.kill()
+    site.let_go(1)
+    until("the result", lambda: "1 True" in (site.box / "accepted").read_text())
+    server.start()
+    job = server.operator.job(job.id)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert site.trainer_pid(2) == trainer.pid
+
+
+def test_a_site_that_went_down_in_mid_round_goes_on_when_it_is_back(server: Any, until: Any):
+    site = server.site("", "stubborn")
+    site.hold(1)
+    job = server.submit(rounds=3)
+    trainer = site.trainer(1)
+    assert site.stop() == 0
+    assert not trainer.is_running()
+    assert site.processes() == []
+    (site.box / "round-1").unlink()
+    site.let_go(1)
+    site.start()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+
+
+def test_a_client_job_that_cannot_live_is_given_up_and_its_trainer_ended(server: Any, until: Any):
+    site = server.site()
+    site.hold(0)
+    job = server.submit(rounds=1)
+    trainer = site.trainer(0)
+    (site.job_folder() / "job.json").write_text("{}")
+    site.client_job().kill()
+    view = server.finish(job)
+    assert view.state is JobState.FAILED
+    assert "the client job died 6 times in a row" in view.sites[0].text
+    assert "job.json: cannot be used" in view.sites[0].text
+    until("the end of the trainer", lambda: not trainer.is_running())
+
+
+def test_a_stopped_job_ends_its_trainer_in_mid_round(server: Any, until: Any):
+    site = server.site()
+    site.hold(0)
+    job = server.submit(rounds=1)
+    trainer = site.trainer(0)
+    job.stop()
+    view = server.finish(job)
+    assert view.state is JobState.STOPPED
+    until("the end of the trainer", lambda: not trainer.is_running())
+    until("the end of its processes", lambda: len(site.processes()) == 1)
+
+
+def test_a_trainer_may_be_started_for_each_task_anew(server: Any, until: Any):
+    site = server.site('start = "task"')
+    job = server.submit(rounds=3)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert len({(site.box / f"round-{number}").read_text() for number in range(3)}) == 3
+
+
+def test_a_trainer_may_take_one_task_and_exit_and_the_next_task_starts_it_again(
+    server: Any, until: Any
+):
+    site = server.site("", "one-task")
+    job = server.submit(rounds=3)
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(3)
+    assert len({(site.box / f"round-{number}").read_text() for number in range(3)}) == 3
+
+
+def test_an_external_trainer_is_waited_for_and_may_come_back(server: Any, until: Any):
+    site = server.site('start = "external"\nrestart = "on-failure"')
+    site.hold(1)
+    job = server.submit(rounds=2)
+    until("the join file", lambda: list(site.folder.glob("work/jobs/*/join.toml")))
+    first = site.start_external()
+    site.trainer(1)
+    (site.box / "round-1").unlink()
+    first.kill()
+    first.wait()
+    site.let_go(1)
+    second = site.start_external()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(2)
+    assert second.wait(30) == 0
+
+
+def test_a_job_whose_trainer_the_site_does_not_name_is_refused_with_the_names(server: Any):
+    server.site()
+    view = server.finish(server.submit(trainer="quarter"))
+    assert view.state is JobState.FAILED
+    assert view.sites[0].text == "site site-1 has no trainer 'quarter'; its file names: half"
+
+
+def test_a_copy_of_a_sites_file_is_not_let_in_and_the_site_goes_on(server: Any, until: Any):
+    site = server.site()
+    until("the site's hello", server.operator.sites)
+    copy = dataclasses.replace(site, folder=site.folder.with_name("copy"), daemon=None)
+    copy.write()
+    copy.start()
+    assert copy.daemon.wait(30) == 1
+    said = (copy.folder / "daemon.log").read_text()
+    assert "NameInUseError" in said
+    assert "site-1 already runs as instance" in said
+    view = server.finish(server.submit())
+    assert (view.state, view.error) == (JobState.FINISHED, "")
