@@ -1,0 +1,48 @@
+"""All commands put together; none of them is defined here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from federant.cli.demo import demo
+from federant.cli.job import app as job
+from federant.cli.server import server
+from federant.cli.site import site
+from federant.cli.sites import sites
+from federant.cli.version import version, version_and_exit
+
+app = typer.Typer(
+    name="federant",
+    help="Let any training process join a federation.\n\n"
+    "A federation is one server and its sites. Start with [bold]federant demo[/bold]: it runs a "
+    "whole federation on this machine and shows it learn.",
+    epilog="Each command explains itself: [bold]federant site --help[/bold]",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo)
+app.command("server")(server)
+app.command("site")(site)
+app.command("sites")(sites)
+app.add_typer(job, name="job")
+app.command("version")(version)
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=version_and_exit,
+            is_eager=True,
+            help="Print which federant this is.",
+        ),
+    ] = False,
+) -> None:
+    """Options that go without a command."""

@@ -1,0 +1,201 @@
+"""`federant job run|follow|list|show|stop|model`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from federant.cli.connection import LOCAL_SERVER, Server, federation_at
+from federant.cli.following import follow_to_the_end, round_of
+from federant.cli.output import (
+    Verbosity,
+    add_texts,
+    console,
+    errors,
+    fail,
+    plain,
+    print_table,
+    set_up_log,
+    table_of,
+)
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(
+    help="Run jobs at a federation's server, and look after them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JobId = Annotated[
+    str, typer.Argument(help="The job's id, as [bold]federant job list[/bold] shows.")
+]
+
+
+@app.command("run")
+def run(
+    trainer: Annotated[
+        str, typer.Argument(help="The trainer's name; each site's file says what it starts.")
+    ],
+    workflow: Annotated[str, typer.Option(help="The server's program for the job.")] = "fedavg",
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", "-p", metavar="NAME=VALUE", help="A parameter of the workflow; repeatable."
+        ),
+    ] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(help="A site that takes part; repeatable. Default: every site."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The model to begin with: a .safetensors file.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What people call the job.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Print the job's id and do not wait for its end.")
+    ] = False,
+    server: Server = LOCAL_SERVER,
+    verbose: Verbosity = 0,
+) -> None:
+    """Submit a job and follow it to its end.
+
+    The exit status is 0 only if the job finished well. Ctrl-C stops following, not the job.
+
+    Example: [bold]federant job run digits -p rounds=10 -p min_sites=3[/bold]
+    """
+    set_up_log(verbose)
+    params = dict(_param(text) for text in param or [])
+    with federation_at(server) as federation:
+        job = federation.submit(
+            trainer=trainer,
+            workflow=workflow,
+            name=name,
+            sites=site or (),
+            initial_model=model,
+            params=params,
+        )
+        console.print(plain(job.id), soft_wrap=True)
+        if not detach:
+            follow_to_the_end(federation, job)
+
+
+@app.command("follow")
+def follow(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+    """Follow a job to its end, from its first event on: one that runs, or has ended.
+
+    The exit status is 0 only if the job finished well. Ctrl-C stops following, not the job.
+
+    Example: [bold]federant job follow JOB[/bold]
+    """
+    set_up_log(verbose)
+    with federation_at(server) as federation:
+        follow_to_the_end(federation, federation.job(job_id))
+
+
+@app.command("list")
+def list_jobs(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+    """List all jobs that the server keeps.
+
+    Example: [bold]federant job list --server http://127.0.0.1:8750[/bold]
+    """
+    set_up_log(verbose)
+    with federation_at(server) as federation:
+        jobs = federation.jobs()
+    if not jobs:
+        errors.print("no jobs yet; submit one with: federant job run TRAINER")
+        return
+    table = table_of("id", "name", "workflow", "trainer", "state", "round")
+    for view in jobs:
+        spec = view.spec
+        where = round_of(view) or "-"
+        add_texts(table, view.id, spec.name, spec.workflow, spec.trainer, view.state, where)
+    print_table(table)
+
+
+@app.command("show")
+def show(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+    """Show one job: its state, its sites, its models.
+
+    Example: [bold]federant job show JOB[/bold]
+    """
+    set_up_log(verbose)
+    with federation_at(server) as federation:
+        job = federation.job(job_id)
+        view, models = job.view(), job.models()
+    spec = view.spec
+    facts = table_of(header=False)
+    add_texts(facts, "id", view.id)
+    add_texts(facts, "name", spec.name)
+    add_texts(facts, "state", view.state + (" (asked to stop)" if view.stop_requested else ""))
+    if view.error:
+        add_texts(facts, "error", view.error)
+    add_texts(facts, "workflow", spec.workflow)
+    add_texts(facts, "parameters", json.dumps(spec.params))
+    add_texts(facts, "trainer", spec.trainer)
+    add_texts(facts, "round", round_of(view) or "-")
+    newest = f"round {models[-1].round + 1}" if models else "none yet"
+    add_texts(facts, "newest model", newest)
+    print_table(facts)
+    sites = table_of("site", "state", "bytes up", "bytes down", "says")
+    for row in view.sites:
+        add_texts(sites, row.site, row.state, str(row.bytes_up), str(row.bytes_down), row.text)
+    print_table(sites)
+
+
+@app.command("stop")
+def stop(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+    """Stop a job; its trainers are told at once.
+
+    Example: [bold]federant job stop JOB[/bold]
+    """
+    set_up_log(verbose)
+    with federation_at(server) as federation:
+        view = federation.job(job_id).stop()
+    console.print(view.state.value + (" (stopping)" if not view.state.ended else ""))
+
+
+@app.command("model")
+def model(
+    job_id: JobId,
+    file: Annotated[Path, typer.Argument(help="Where to write it, such as model.safetensors.")],
+    round: Annotated[  # noqa: A002 - it is the option's name
+        int | None,
+        typer.Option(
+            min=1, help="Of which round, counted from 1 as `job show` does; default: the newest."
+        ),
+    ] = None,
+    server: Server = LOCAL_SERVER,
+    verbose: Verbosity = 0,
+) -> None:
+    """Save a job's global model as a safetensors file.
+
+    Example: [bold]federant job model JOB model.safetensors[/bold]
+    """
+    set_up_log(verbose)
+    with federation_at(server) as federation:
+        job = federation.job(job_id)
+        if round is not None:
+            kept = [str(model.round + 1) for model in job.models()]
+            if str(round) not in kept:
+                rounds = ", ".join(kept) or "none yet"
+                raise fail(f"job {job_id} has no model of round {round}; kept: {rounds}")
+        data = job.model_bytes("latest" if round is None else round - 1)
+        file.write_bytes(data)
+    console.print(plain(f"{file}: {len(data)} bytes"), soft_wrap=True)
+
+
+def _param(text: str) -> tuple[str, Any]:
+    """`rounds=10` as a name and a value; a value that is no JSON is a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint="--param")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

@@ -1,0 +1,28 @@
+"""`federant sites`."""
+
+from __future__ import annotations
+
+from federant.cli.connection import LOCAL_SERVER, Server, federation_at
+from federant.cli.following import ago
+from federant.cli.output import Verbosity, add_texts, errors, print_table, set_up_log, table_of
+
+
+def sites(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+    """List the sites that the server knows, and when it last heard of each.
+
+    A site that runs asks the server for jobs at least each half minute; one that is silent for
+    longer than a minute and a half has stopped, or cannot reach the server.
+
+    Example: [bold]federant sites --server http://127.0.0.1:8750[/bold]
+    """
+    set_up_log(verbose)
+    with federation_at(server) as federation:
+        known = federation.sites()
+    if not known:
+        errors.print("no site has said hello yet; start one with: federant site FILE")
+        return
+    table = table_of("site", "state", "last seen", "instance")
+    for site in known:
+        state = "here" if site.alive else "silent"
+        add_texts(table, site.name, state, ago(site.silent_seconds), site.instance)
+    print_table(table)

@@ -1,0 +1,157 @@
+"""What `federant job run` and `job follow` say while a job runs, waits, and ends."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from federant.cli import following
+from federant.cli.app import app
+from federant.link.messages import BlobRef, Event, JobSpec, JobState, SiteState
+from federant.server.state import NewTask
+
+Follow = Callable[..., tuple[int, list[str]]]
+
+TRACEBACK = """Traceback (most recent call last):
+  File "train.py", line 7, in <module>
+    train()
+ValueError: boom
+"""
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks more often than for people."""
+    monkeypatch.setattr(following, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(following, "_QUIET_SECONDS", 0.1)
+
+
+@pytest.fixture
+def follow(server: Any, monkeypatch: pytest.MonkeyPatch) -> Follow:
+    """Submits a job for these sites, lets this happen to it, and follows it.
+
+    The job ends as soon as a line that matches ``until`` is said.  Exit status, and the lines.
+    """
+
+    def run(
+        *sites: str,
+        happened: Callable[[str], object] = lambda _: None,
+        until: str = "",
+        end: JobState = JobState.FINISHED,
+        error: str = "",
+    ) -> tuple[int, list[str]]:
+        job_id = server.store.create_job(JobSpec(name="digits", trainer="digits", sites=sites)).id
+        happened(job_id)
+        say = following._say
+
+        def hear(text: str) -> None:
+            say(text)
+            if re.search(until, text):
+                server.store.set_job_state(job_id, end, error)
+
+        monkeypatch.setattr(following, "_say", hear)
+        if not until:
+            server.store.set_job_state(job_id, end, error)
+        result = CliRunner().invoke(app, ["job", "follow", job_id, "--server", server.url])
+        return result.exit_code, result.output.splitlines()
+
+    return run
+
+
+def waiting_for(server: Any, count: int) -> Callable[[str], object]:
+    return lambda job: server.store.begin_step(job, 0, "wait_for_sites", {"call": {"count": count}})
+
+
+def test_a_refusal_is_told_as_it_comes(server, follow) -> None:
+    def happened(job: str) -> None:
+        server.store.set_site_state(job, "site-1", SiteState.REFUSED, "no trainer 'digits'")
+
+    _, said = follow("site-1", "site-2", happened=happened, until="refused")
+    assert said[0] == "site-1 refused the job: no trainer 'digits'"
+
+
+def test_a_job_that_waits_for_sites_says_how_each_stands(server, follow) -> None:
+    server.store.seen_site("site-2", "place-2", [])
+
+    def happened(job: str) -> None:
+        waiting_for(server, 2)(job)
+        server.store.set_site_state(job, "site-1", SiteState.READY)
+
+    _, said = follow("site-1", "site-2", "site-3", happened=happened, until="^waiting")
+    assert said[0] == (
+        "waiting for 2 sites; site-1 is ready, site-2 has not answered yet, "
+        "site-3 has never been seen"
+    )
+
+
+def test_a_job_that_every_known_site_refuses_says_what_can_be_done(server, follow) -> None:
+    server.store.seen_site("site-1", "place-1", [])
+
+    def happened(job: str) -> None:
+        waiting_for(server, 1)(job)
+        server.store.set_site_state(job, "site-1", SiteState.REFUSED, "no trainer 'digits'")
+
+    _, said = follow(happened=happened, until="^waiting")
+    assert said[0] == "site-1 refused the job: no trainer 'digits'"
+    assert re.fullmatch(
+        "waiting for 1 site; site-1 refused; none of the known sites can take part: start "
+        r"another, or put one right and start it again, or give up with: federant job stop \w+",
+        said[1],
+    )
+
+
+def test_a_job_without_any_site_says_so(server, follow) -> None:
+    _, said = follow(happened=waiting_for(server, 1), until="^waiting")
+    assert said[0] == "waiting for 1 site; none has said hello to this server yet"
+
+
+def test_a_round_that_waits_names_the_sites_and_counts_from_1(server, follow) -> None:
+    def happened(job: str) -> None:
+        tasks = [NewTask(f"t-{site}", site, "train") for site in ("site-1", "site-2")]
+        server.store.set_site_state(job, "site-1", SiteState.READY)
+        server.store.begin_step(job, 0, "broadcast", {"round": 1, "total_rounds": 5}, tasks)
+
+    _, said = follow("site-1", "site-2", happened=happened, until="waiting")
+    assert said[0] == (
+        "round 2 of 5: waiting for the result of site-1, site-2 (which has never been seen)"
+    )
+
+
+def test_a_traceback_is_told_once(server, follow) -> None:
+    def happened(job: str) -> None:
+        told = Event(id="1", kind="STATUS", tag="result", text=f"EXCEPTION: {TRACEBACK}")
+        server.store.add_events(job, "site-1", [told])
+
+    status, said = follow(
+        "site-1",
+        happened=happened,
+        end=JobState.FAILED,
+        error=f"too few results: site-1: {TRACEBACK}",
+    )
+    assert status == 1
+    assert said[0] == "site-1 result: EXCEPTION: Traceback (most recent call last):"
+    assert said[-1].endswith("failed: too few results: site-1: ValueError: boom")
+    assert sum("Traceback" in line for line in said) == 1
+
+
+def test_the_way_to_a_model_is_told_on_one_line_and_only_if_there_is_one(server, follow) -> None:
+    assert follow("site-1") == (0, ["finished; this job keeps no model"])
+
+    def happened(job: str) -> None:
+        server.store.save_model(job, 0, BlobRef(digest="a" * 64, size=1))
+
+    _, (line,) = follow("site-1", happened=happened)
+    assert re.fullmatch(
+        r"finished; save the model with: federant job model \w+ model\.safetensors", line
+    )
+
+
+def test_a_metric_is_told_with_the_trainers_own_step(server, follow) -> None:
+    def happened(job: str) -> None:
+        event = Event(id="1", kind="METRIC", tag="loss", value=0.25, step=3)
+        server.store.add_events(job, "site-1", [event])
+
+    _, said = follow("site-1", happened=happened)
+    assert said[0] == "site-1 step=3 loss=0.25"
