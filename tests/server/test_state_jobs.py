@@ -223,15 +223,16 @@ def test_a_job_whose_lease_ran_out_goes_to_another_runner(
     clocked_store.claim_jobs("r1", 30)
     store_clock.advance(31)
     assert [row.id for row in clocked_store.claim_jobs("r2", 30)] == [job.id]
-    with pytest.raises(NotYoursError, match=f"job {job.id} is under runner r2, not under r1"):
-        clocked_store.renew_job(job.id, "r1", 30)
+    assert clocked_store.claim_jobs("r1", 30) == []
 
 
-def test_a_renewed_lease_lasts_longer(clocked_store: Store, store_clock: Any) -> None:
+def test_a_job_that_its_runner_claims_again_stays_with_it_for_longer(
+    clocked_store: Store, store_clock: Any
+) -> None:
     job = clocked_store.create_job(SPEC)
     clocked_store.claim_jobs("r1", 30)
     store_clock.advance(20)
-    clocked_store.renew_job(job.id, "r1", 30)
+    assert [row.id for row in clocked_store.claim_jobs("r1", 30)] == [job.id]
     store_clock.advance(20)
     assert clocked_store.claim_jobs("r2", 30) == []
 
@@ -246,13 +247,11 @@ def test_a_released_job_is_free_at_once_and_only_its_runner_releases_it(store: S
     assert [row.id for row in store.claim_jobs("r2", 30)] == [job.id]
 
 
-def test_a_job_that_has_ended_is_claimed_by_nobody_and_its_lease_not_renewed(store: Store) -> None:
+def test_a_job_that_has_ended_is_claimed_by_nobody(store: Store) -> None:
     job = store.create_job(SPEC)
     store.claim_jobs("r1", 30)
     store.set_job_state(job.id, JobState.FINISHED)
     assert store.claim_jobs("r1", 30) == []
-    with pytest.raises(ConflictError, match="has finished"):
-        store.renew_job(job.id, "r1", 30)
 
 
 # ---- what a site says about a job -----------------------------------------------------------

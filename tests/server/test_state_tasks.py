@@ -79,17 +79,6 @@ def test_a_closed_step_keeps_its_first_outcome_and_cancels_what_is_open(
     assert store.task(still_open.id).error == f"step 0 of job {job.id} has ended"
 
 
-def test_tasks_are_added_to_an_open_step_each_once(store: Store, job: JobRow) -> None:
-    store.begin_step(job.id, 0, "relay", {})
-    tasks = [NewTask(f"t{number}", "site-1", "train") for number in range(2)]
-    store.add_tasks(job.id, 0, tasks[:1])
-    assert [task.id for task in store.add_tasks(job.id, 0, tasks)] == ["t0", "t1"]
-    store.close_step(job.id, 0, {})
-    assert len(store.add_tasks(job.id, 0, tasks)) == 2
-    with pytest.raises(ConflictError, match=f"step 0 of job {job.id} is closed"):
-        store.add_tasks(job.id, 0, [NewTask("t2", "site-1", "train")])
-
-
 def test_a_step_that_was_not_begun_cannot_be_closed(store: Store, job: JobRow) -> None:
     with pytest.raises(UnknownRowError, match=f"job {job.id} has no step 4"):
         store.close_step(job.id, 4, {})

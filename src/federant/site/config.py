@@ -80,7 +80,10 @@ class TrainerConfig(BaseModel):
     log_files: int = Field(default=3, ge=1)
     """How many rotated log files are kept beside the current one."""
     told_log_lines: int = Field(default=20, ge=0, le=200)
-    """How many of its last lines the server is told when it dies; 0: none leaves the site."""
+    """How many of its log's last lines the server is told when it dies; 0: none.
+
+    The traceback of an exception, which the agent itself reports, is told all the same.
+    """
 
     @field_validator("command", mode="before")
     @classmethod

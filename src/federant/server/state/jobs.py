@@ -140,14 +140,6 @@ def claim(tx: Transaction, runner: str, lease_seconds: float) -> list[JobRow]:
     return [get(tx, job_id) for job_id in ids]
 
 
-def renew(tx: Transaction, job_id: str, runner: str, lease_seconds: float) -> JobRow:
-    _require_runner(tx, job_id, runner)
-    tx.conn.execute(
-        update(jobs).where(jobs.c.id == job_id).values(lease_until=tx.now + lease_seconds)
-    )
-    return get(tx, job_id)
-
-
 def release(tx: Transaction, job_id: str, runner: str) -> None:
     """Give a job back, for another runner or a later start; nothing if it is not the runner's."""
     tx.conn.execute(
@@ -156,15 +148,6 @@ def release(tx: Transaction, job_id: str, runner: str) -> None:
         .values(runner="", lease_until=0.0)
     )
     tx.wake(JOBS_TOPIC)
-
-
-def _require_runner(tx: Transaction, job_id: str, runner: str) -> None:
-    job = get(tx, job_id)
-    if job.state.ended:
-        raise ConflictError(f"job {job_id} has {job.state}: there is no lease to renew")
-    if job.runner != runner:
-        holder = f"runner {job.runner}" if job.runner else "no runner"
-        raise NotYoursError(f"job {job_id} is under {holder}, not under {runner}; claim it again")
 
 
 # ---- sites ----------------------------------------------------------------------------------

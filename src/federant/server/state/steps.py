@@ -11,7 +11,7 @@ from federant.server.wakeups import job_topic
 
 from . import jobs, tasks
 from .errors import ConflictError, UnknownRowError
-from .rows import NewTask, StepRow, TaskRow
+from .rows import NewTask, StepRow
 from .tables import steps
 from .transaction import Transaction
 
@@ -48,18 +48,6 @@ def begin(
     tx.wake(job_topic(job_id))
     _queue(tx, job_id, number, new)
     return _step(row)
-
-
-def add_tasks(tx: Transaction, job_id: str, number: int, new: Sequence[NewTask]) -> list[TaskRow]:
-    step = get(tx, job_id, number)
-    there = {task.id for task in tasks.of_step(tx, job_id, number)}
-    fresh = [task for task in new if task.id not in there]
-    if fresh and not step.open:
-        raise ConflictError(f"step {number} of job {job_id} is closed: it takes no more tasks")
-    if fresh:
-        _require_active(tx, job_id)
-    _queue(tx, job_id, number, fresh)
-    return tasks.of_step(tx, job_id, number)
 
 
 def close(tx: Transaction, job_id: str, number: int, outcome: Mapping[str, Any]) -> StepRow:

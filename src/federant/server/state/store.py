@@ -108,11 +108,6 @@ class Store:
         with self._database.write() as tx:
             return jobs.claim(tx, runner, lease_seconds)
 
-    def renew_job(self, job_id: str, runner: str, lease_seconds: float) -> JobRow:
-        """Go on running a job; ``NotYoursError`` once another runner has it."""
-        with self._database.write() as tx:
-            return jobs.renew(tx, job_id, runner, lease_seconds)
-
     def release_job(self, job_id: str, runner: str) -> None:
         """Stop running a job without ending it."""
         with self._database.write() as tx:
@@ -178,11 +173,6 @@ class Store:
         """Journal a step with its tasks; one that exists is returned as it is."""
         with self._database.write() as tx:
             return steps.begin(tx, job_id, number, kind, detail, tasks)
-
-    def add_tasks(self, job_id: str, number: int, new: Sequence[NewTask]) -> list[TaskRow]:
-        """Add tasks to an open step, each once by id; returns all tasks of the step."""
-        with self._database.write() as tx:
-            return steps.add_tasks(tx, job_id, number, new)
 
     def close_step(self, job_id: str, number: int, outcome: Mapping[str, Any]) -> StepRow:
         """Journal a step's outcome and cancel its open tasks; the first outcome stays."""
