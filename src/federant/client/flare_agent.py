@@ -390,6 +390,14 @@ class FlareAgent:
             )
         return self._metrics.put(record)
 
+    def flush_metrics(self, timeout: float) -> bool:
+        """Waits until the client job has read what was logged; False if the seconds were too few.
+
+        True also where nothing more will be sent: the channel has ended, or there is none.
+        """
+        check_number("timeout", timeout, least=0)
+        return self._metrics is None or self._metrics.flush(timeout)
+
     @property
     def metrics_dropped(self) -> int:
         """How many records were not sent, since the start."""

@@ -12,6 +12,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from federant.client.errors import JoinError
 from federant.client.flare_agent import FlareAgent
+from federant.client.joined import remember
 from federant.client.last_words import hear_crashes
 from federant.pipe import LocalPipe, Mode, Pipe
 
@@ -117,6 +118,7 @@ def join(
         options.setdefault("heartbeat_interval", min(HEARTBEAT_INTERVAL, timeout / 3))
     agent = agent_class(**options)
     agent.start()
+    remember(agent)
     atexit.register(agent.stop)
     hear_crashes(agent.report_crash)
     return agent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from copy import deepcopy
 from enum import StrEnum
@@ -70,7 +69,7 @@ class MetricSender:
 
     def stop(self, flush_seconds: float, *, close_pipe: bool) -> None:
         """Waits at most so long until what was put is sent, and sends nothing more."""
-        self._flush(flush_seconds)
+        self.flush(flush_seconds)
         self._end("the agent was stopped")
         self._handler.stop(close_pipe=close_pipe)
 
@@ -96,14 +95,14 @@ class MetricSender:
             self._condition.notify_all()
             return True
 
-    def _flush(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+    def flush(self, seconds: float) -> bool:
+        """Waits at most so long until nothing is left to be sent; whether that is so."""
         with self._condition:
-            while self._thread.is_alive() and (self._queue or self._sending) and not self._ended:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    return
-                self._condition.wait(remaining)
+            return self._condition.wait_for(self._is_done, seconds)
+
+    def _is_done(self) -> bool:
+        waits = self._queue or self._sending
+        return not waits or self._ended or not self._thread.is_alive()
 
     def _end(self, reason: str) -> None:
         with self._condition:
