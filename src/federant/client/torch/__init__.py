@@ -1,0 +1,18 @@
+"""For PyTorch scripts: a module's parameters in and out of the models that travel.
+
+Trainers of many processes take part through `federant.client.torch.distributed`.
+"""
+
+from federant.client.torch.state import (
+    Loaded,
+    ParameterMismatchError,
+    load_parameters,
+    parameters_of,
+)
+
+__all__ = [
+    "Loaded",
+    "ParameterMismatchError",
+    "load_parameters",
+    "parameters_of",
+]
