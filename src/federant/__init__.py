@@ -21,7 +21,7 @@ from federant.client import (
     Task,
 )
 from federant.client.join import join
-from federant.exchange import DXO, DataKind, MetaKey, Shareable
+from federant.exchange import DXO, DataKind, FLModel, MetaKey, ParamsType, Shareable
 
 if TYPE_CHECKING:
     from federant.link.operator import Federation
@@ -37,10 +37,12 @@ __all__ = [
     "AgentPeerGoneException",
     "CallStateError",
     "DataKind",
+    "FLModel",
     "FlareAgent",
     "FlareAgentException",
     "JoinError",
     "MetaKey",
+    "ParamsType",
     "Shareable",
     "Task",
     "connect",

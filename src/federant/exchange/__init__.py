@@ -19,6 +19,8 @@ from federant.exchange.dxo import (
     from_shareable,
     get_leaf_dxos,
 )
+from federant.exchange.fl_model import FLModel, FLModelConst, ParamsType
+from federant.exchange.fl_model_conversion import FLModelUtils
 from federant.exchange.names import (
     DataKind,
     FLMetaKey,
@@ -36,9 +38,13 @@ __all__ = [
     "AnalyticsDataType",
     "DataKind",
     "FLMetaKey",
+    "FLModel",
+    "FLModelConst",
+    "FLModelUtils",
     "HeaderKey",
     "LogWriterName",
     "MetaKey",
+    "ParamsType",
     "ReservedHeaderKey",
     "ReturnCode",
     "Shareable",

@@ -9,9 +9,9 @@ from msgpack import ExtType
 from federant.codec.errors import FrameError
 from federant.codec.kinds import codes
 from federant.codec.writer import Writer
-from federant.exchange import AnalyticsDataType, DataKind, LogWriterName
+from federant.exchange import AnalyticsDataType, DataKind, LogWriterName, ParamsType
 
-ENUM_TYPES: tuple[type[Enum], ...] = (DataKind, AnalyticsDataType, LogWriterName)
+ENUM_TYPES: tuple[type[Enum], ...] = (DataKind, AnalyticsDataType, LogWriterName, ParamsType)
 
 _PAYLOADS = {
     member: f"{kind.__name__}.{member.name}".encode() for kind in ENUM_TYPES for member in kind
