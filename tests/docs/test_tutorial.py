@@ -1,0 +1,112 @@
+"""The tutorial, followed by somebody who does what it says, in its order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import ROOT, blocks, commands
+
+if TYPE_CHECKING:
+    from .conftest import Block
+
+USUAL = "http://127.0.0.1:8750"
+SECONDS = 90.0
+
+
+class Reader:
+    """Somebody in an empty folder: saves files, starts what runs on, runs what ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = ""
+        self.job = ""
+        self.printed = ""
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def follow(self, block: Block) -> None:
+        text = block.text.replace(USUAL, self.url)
+        if block.title:
+            (self.folder / block.title).write_text(text)
+        elif block.language == "python":
+            self._run([sys.executable, "-c", text])
+        elif block.language == "text":
+            assert block.text in self.printed, f"{block.where} promises other output"
+        for words in commands(block):
+            if words[:2] == ["federant", "server"]:
+                self._start([*words, "--port", "0"])
+                self.url = self._address(self.folder / words[2] / "server.json")
+            elif words[:2] == ["federant", "site"]:
+                self._start(words)
+            elif words[0] == "federant":
+                self._run([self.job if word == "JOB" else word for word in words])
+
+    def stop(self) -> None:
+        for process in reversed(self._running):
+            process.send_signal(signal.SIGTERM)
+        for process in self._running:
+            process.wait(SECONDS)
+
+    def _start(self, words: list[str]) -> None:
+        with (self.folder / "terminal.log").open("ab") as log:
+            self._running.append(
+                subprocess.Popen(self._command(words), cwd=self.folder, stdout=log, stderr=log)
+            )
+
+    def _run(self, words: list[str]) -> None:
+        done = subprocess.run(
+            self._command(words),
+            cwd=self.folder,
+            env={**os.environ, "FEDERANT_SERVER": self.url},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}\n{self._log()}"
+        self.printed = done.stdout
+        found = re.search(r"^j[0-9a-f]{12}$", done.stdout, re.MULTILINE)
+        self.job = found[0] if found else self.job
+
+    def _address(self, file: Path) -> str:
+        deadline = time.monotonic() + SECONDS
+        while not file.exists():
+            assert self._running[-1].poll() is None, self._log()
+            assert time.monotonic() < deadline, self._log()
+            time.sleep(0.05)
+        return str(json.loads(file.read_text())["url"])
+
+    def _log(self) -> str:
+        return (self.folder / "terminal.log").read_text(errors="replace")
+
+    @staticmethod
+    def _command(words: list[str]) -> list[str]:
+        return [sys.executable, "-m", *words] if words[0] == "federant" else words
+
+
+@contextmanager
+def reader_in(folder: Path) -> Iterator[Reader]:
+    reader = Reader(folder)
+    try:
+        yield reader
+    finally:
+        reader.stop()
+
+
+@pytest.mark.slow
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    with reader_in(tmp_path) as reader:
+        for block in blocks(ROOT / "docs" / "tutorial.md"):
+            reader.follow(block)
+        assert (tmp_path / "line.safetensors").stat().st_size > 0
