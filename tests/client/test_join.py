@@ -46,8 +46,21 @@ def test_a_process_that_nobody_started_is_told_so(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(JoinError, match="was not started by a client job") as refusal:
         join()
-    for hint in ("FEDERANT_PIPE", "FEDERANT_JOIN", "config="):
+    for hint in (
+        *("FEDERANT_PIPE", "FEDERANT_JOIN", "join(config=...)", "init(config_file=...)"),
+        *("the site's file", 'start = "external"', "join.toml", "federant trainer check"),
+    ):
         assert hint in str(refusal.value)
+
+
+@pytest.mark.parametrize("named_by", ["the variable", "the argument"])
+def test_a_folder_that_holds_the_file_says_where_to_connect(tmp_path: Path, named_by: str) -> None:
+    (tmp_path / "join.toml").write_text('pipe = "pipe"\njob = "job-7"\n')
+    expected = MeetingPoint(tmp_path / "pipe", job="job-7")
+    if named_by == "the variable":
+        assert meeting_point(None, {"FEDERANT_JOIN": str(tmp_path)}) == expected
+    else:
+        assert meeting_point(tmp_path, {}) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,9 +84,10 @@ def test_a_file_that_is_not_right_is_refused_by_key(tmp_path: Path, text: str, s
     assert str(file) in str(refusal.value)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JoinError, match="No such file"):
-        meeting_point(tmp_path / "none.toml", {})
+@pytest.mark.parametrize("name", ["none.toml", ""])
+def test_a_file_that_is_not_there_is_refused_with_what_writes_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(JoinError, match=r"\.toml: there is no such file. The client job writes it"):
+        meeting_point(tmp_path / name, {})
 
 
 def test_a_heartbeat_timeout_that_is_no_number_is_refused() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from federant import codec
-from federant.client import AgentAbortException, AgentEndException, FlareAgent, Task
+from federant.client import AgentAbortException, AgentEndException, FlareAgent, Task, notices
 from federant.exchange import DXO, DataKind, HeaderKey, MetaKey, ReturnCode, Shareable
 from federant.pipe import LocalPipe, MemoryPipe, Message, Mode, Pipe
 from federant.site.attempt import ExchangeLimits
@@ -137,6 +137,11 @@ def train(agent: FlareAgent) -> None:
         agent.submit_result(DXO(DataKind.WEIGHTS, data={"layer": task.data.data["layer"] + 1}))
 
 
+def train_one(agent: FlareAgent) -> None:
+    assert agent.get_task() is not None
+    agent.submit_result(None)
+
+
 def wait_until_cancelled(received: Task) -> None:
     while not received.cancelled:
         threading.Event().wait(0.01)
@@ -219,6 +224,40 @@ def test_a_trainer_sees_the_task_with_its_ids_and_round(site: Site):
     assert bodies[0].get_header(HeaderKey.ATTEMPT) == 1
     assert result is not None
     assert result.headers["current_round"] == 3
+
+
+def test_why_a_result_was_refused_reaches_the_trainer_that_gave_it(site: Site):
+    exchanger = site.open()
+    agent = site.serve(train)
+    exchanger.execute(task(1), weights)
+    exchanger.tell_refused("t1", "RESULT_NOT_FINITE: 'layer' holds nan")
+    exchanger.execute(task(2), weights)
+    assert agent.last_refusal == "RESULT_NOT_FINITE: 'layer' holds nan"
+
+
+def test_why_a_result_was_refused_reaches_the_next_trainer_where_the_first_is_gone(site: Site):
+    exchanger = site.open()
+    exchanger.tell_refused("t1", "RESULT_NOT_FINITE: 'layer' holds nan")
+    agent = site.serve(train)
+    exchanger.execute(task(2), weights)
+    exchanger.execute(task(3), weights)
+    assert agent.last_refusal == "RESULT_NOT_FINITE: 'layer' holds nan"
+
+
+def test_a_task_that_the_trainer_does_not_ask_for_is_shown(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notices, "UNASKED_SECONDS", 0.05)
+    exchanger = site.open()
+    agent = site.agent()
+    waiting = site.run(lambda: exchanger.execute(task(), weights))
+    deadline = time.monotonic() + 10
+    while "unasked" not in site.statuses:
+        assert time.monotonic() < deadline, "nothing was shown"
+        time.sleep(0.01)
+    train_one(agent)
+    waiting.join(10)
+    assert [result.rc for result in site.results] == [ReturnCode.OK]
 
 
 def test_many_tasks_go_through_one_agent(site: Site):

@@ -47,7 +47,9 @@ def test_a_trainer_killed_in_mid_round_is_told_with_its_cause_and_the_round_goes
     # Of round 1 only the other site's result: (0 / 2 + 1.5) / 2 + 2.
     assert server.model(job) == 1.5 / 2 + other.step
     told = server.statuses(job)
-    assert told["died"] == "killed by signal 9 (SIGKILL)"
+    cause, _, words = told["died"].partition("\n")
+    assert cause == "killed by signal 9 (SIGKILL)"
+    assert "joined site-1" in words
     failure = next(event.text for event in job.events().events if "TRAINER_DIED" in event.text)
     assert "with task train" in failure
     assert "in hand: killed by signal 9 (SIGKILL)" in failure
@@ -351,3 +353,61 @@ def test_a_copy_of_a_sites_file_is_not_let_in_and_the_site_goes_on(server: Any, 
     assert "site-1 already runs as instance" in said
     view = server.finish(server.submit())
     assert (view.state, view.error) == (JobState.FINISHED, "")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("nan", "RESULT_NOT_FINITE: 'w' holds nan; a model's numbers must be finite"),
+        ("reshape", "RESULT_WRONG_SHAPE: 'w' has shape (2, 10000), the model's has (20000,)"),
+        ("rename", "RESULT_WRONG_NAMES: the result lacks 'w' and has 'other'"),
+    ],
+)
+def test_a_result_that_does_not_fit_is_told_to_trainer_and_operator_in_the_same_words(
+    server: Any, until: Any, mistake: str, words: str
+):
+    site = server.site("", f"{mistake}-1")
+    job = server.submit(rounds=2)
+    view = server.finish(job)
+    assert view.state is JobState.FAILED
+    code, _, text = words.partition(": ")
+    assert f"site-1: {code}, {text}" in view.error
+    until("the site's word", lambda: "result" in server.statuses(job))
+    assert server.statuses(job)["result"].startswith(words)
+    until("the end of the trainer", (site.job_folder() / "ended.json").exists)
+    # The client job had taken it, and the server judged it later.
+    assert (site.box / "accepted").read_text() == "0 True\n1 True\n"
+    log = (site.job_folder() / "trainer.log").read_text()
+    assert f"result refused task_id={job.id}-" in log
+    assert f"reason={words}" in log
+
+
+def test_a_trainer_that_dies_on_import_is_told_at_once_with_its_traceback(server: Any, until: Any):
+    server.site("", "bad-import")
+    server.site().kill()
+    job = server.submit(rounds=1)  # waits for the other site: there is no task to fail
+    until("the news", lambda: "died" in server.statuses(job))
+    text = server.statuses(job)["died"]
+    assert text.startswith("exit status 1\n")
+    assert "import no_such_package" in text
+    assert "ModuleNotFoundError: No module named 'no_such_package'" in text
+    job.stop()
+
+
+def test_a_trainer_that_never_joins_is_told_what_it_lacks(server: Any):
+    server.site("", "no-join")
+    view = server.finish(server.submit(rounds=1))
+    assert view.state is JobState.FAILED
+    for words in ("exit status 0", "federant.join() or flare.init()", "agent.tasks()"):
+        assert words in view.error
+
+
+def test_an_external_trainer_joins_by_the_folder_of_its_job(server: Any, until: Any):
+    site = server.site('start = "external"')
+    job = server.submit(rounds=1)
+    until("the join file", lambda: list(site.folder.glob("work/jobs/*/join.toml")))
+    trainer = site.start_external(by="folder")
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert trainer.wait(30) == 0
+    assert f"FEDERANT_JOIN={site.job_folder() / 'join.toml'}" in server.statuses(job)["waiting"]

@@ -68,10 +68,18 @@ def problems() -> list[str]:
 
 
 @pytest.fixture
-def outbox(link: ScriptedLink, journal: Journal, problems: list[str]) -> Iterator[Outbox]:
+def refusals() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def outbox(
+    link: ScriptedLink, journal: Journal, problems: list[str], refusals: list[tuple[str, str]]
+) -> Iterator[Outbox]:
     made = Outbox(
         *(link, journal),  # type: ignore[arg-type]
         on_problem=lambda _, text: problems.append(text),
+        on_refused=lambda task_id, text: refusals.append((task_id, text)),
         on_failure=lambda error: problems.append(repr(error)),
     )
     made.start()
@@ -108,7 +116,8 @@ def test_what_an_earlier_client_job_left_is_sent_and_its_file_removed(
     folder.mkdir()
     (folder / "frame-1").write_bytes(b"frame")
     stored(journal, path=folder / "frame-1", size=5)
-    outbox = Outbox(link, journal, lambda *_: None, lambda _: None)  # type: ignore[arg-type]
+    nobody: Any = lambda *_: None  # noqa: E731
+    outbox = Outbox(link, journal, nobody, nobody, nobody)  # type: ignore[arg-type]
     assert outbox.holding() == ["t1"]
     outbox.start()
     assert outbox.flush(10)
@@ -190,15 +199,42 @@ def test_an_outbox_that_cannot_go_on_says_so(
     assert [result.task_id for result in journal.results()] == ["t1"]
 
 
-def test_a_refused_result_is_told_with_the_servers_reason(
-    outbox: Outbox, link: ScriptedLink, journal: Journal, problems: list[str]
+@pytest.mark.parametrize(
+    ("outcome", "rc", "told"),
+    [
+        (CommitOutcome.REFUSED, "RESULT_NOT_FINITE", "RESULT_NOT_FINITE: the reason"),
+        (CommitOutcome.DUPLICATE, "TASK_TIMEOUT", "TASK_TIMEOUT: the reason"),
+        (CommitOutcome.LATE, "OK", "it came too late: the reason"),
+    ],
+)
+def test_a_result_that_is_not_taken_is_told_in_the_servers_words_to_people_and_trainer(
+    outbox: Outbox,
+    link: ScriptedLink,
+    journal: Journal,
+    problems: list[str],
+    refusals: list[tuple[str, str]],
+    outcome: CommitOutcome,
+    rc: str,
+    told: str,
 ):
-    link.script = [
-        ResultReply(outcome=CommitOutcome.REFUSED, rc="RESULT_NOT_FINITE", error="w holds NaN")
-    ]
+    link.script = [ResultReply(outcome=outcome, rc=rc, error="the reason")]
     outbox.add(stored(journal), None)
     assert outbox.flush(10)
-    assert problems == ["RESULT_NOT_FINITE: w holds NaN"]
+    assert problems == [told]
+    assert refusals == [("t1", told)]
+
+
+def test_a_failure_is_no_news_to_the_trainer(
+    outbox: Outbox, link: ScriptedLink, journal: Journal, refusals: list[tuple[str, str]]
+):
+    link.script = [
+        ResultReply(outcome=CommitOutcome.ACCEPTED, rc="TRAINER_DIED", error="killed by signal 9")
+    ]
+    failed = StoredResult("t1", 2, "TRAINER_DIED", {HeaderKey.ERROR: "killed by signal 9"})
+    journal.add_result(failed)
+    outbox.add(failed, None)
+    assert outbox.flush(10)
+    assert refusals == []
 
 
 def test_a_result_whose_file_is_gone_is_reported_as_lost(

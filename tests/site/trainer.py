@@ -13,6 +13,10 @@ from federant import DXO, DataKind, MetaKey
 from federant.exchange import AnalyticsDataType, create_analytic_dxo
 
 box, step, *options = Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]
+if "bad-import" in options:
+    import no_such_package  # noqa: F401
+if "no-join" in options:
+    sys.exit(0)
 if "stubborn" in options:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 agent = federant.join()
@@ -31,6 +35,12 @@ for task in agent.tasks():
         os.kill(os.getpid(), signal.SIGKILL)
     weights = task.data.data.get("w", np.zeros(20_000, np.float32))
     model = DXO(DataKind.WEIGHTS, {"w": weights / 2 + np.float32(step)})
+    if f"nan-{number}" in options:
+        model.data["w"][7] = np.nan
+    if f"reshape-{number}" in options:
+        model.data["w"] = model.data["w"].reshape(2, -1)
+    if f"rename-{number}" in options:
+        model.data["other"] = model.data.pop("w")
     accepted = agent.submit_result(model)
     with (box / "accepted").open("a") as file:
         file.write(f"{number} {accepted}\n")

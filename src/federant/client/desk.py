@@ -50,6 +50,7 @@ class TaskDesk:
         self._held: Errand | None = None
         self._unaccepted: OrderedDict[MsgId, Shareable] = OrderedDict()
         self._started = False
+        self._takers = 0
         self._closed: AgentClosed | None = None
 
     @property
@@ -73,9 +74,16 @@ class TaskDesk:
                 self._held.cancel(str(self._closed))
             self._condition.notify_all()
 
-    def put(self, message: Message, task_id: MsgId) -> None:
-        """Queues a task that has arrived."""
-        self._enqueue(Errand(message, task_id))
+    def put(self, message: Message, task_id: MsgId) -> bool:
+        """Queues a task that has arrived; whether a call of take() waits for it."""
+        with self._condition:
+            self._enqueue(Errand(message, task_id))
+            return self._takers > 0
+
+    def has_unasked(self, message: Message) -> bool:
+        """Whether the task of that message still waits for a call of take()."""
+        with self._condition:
+            return any(errand.message is message for errand in self._queue)
 
     def put_again(self, message: Message, task_id: MsgId) -> None:
         """A task's message came again, because its sender still waits for an answer.
@@ -102,15 +110,22 @@ class TaskDesk:
             CallStateError: not started, or a task is held whose result was not submitted.
         """
         with self._condition:
-            while True:
-                self._check_can_take()
-                if self._queue:
-                    self._held = self._queue.popleft()
-                    return self._held
-                remaining = None if deadline is None else deadline - time.monotonic()
-                if remaining is not None and remaining <= 0:
-                    return None
-                self._condition.wait(None if remaining is None else min(remaining, LONGEST_WAIT))
+            self._takers += 1
+            try:
+                return self._take(deadline)
+            finally:
+                self._takers -= 1
+
+    def _take(self, deadline: float | None) -> Errand | None:
+        while True:
+            self._check_can_take()
+            if self._queue:
+                self._held = self._queue.popleft()
+                return self._held
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                return None
+            self._condition.wait(None if remaining is None else min(remaining, LONGEST_WAIT))
 
     def _check_can_take(self) -> None:
         if self._closed is not None:

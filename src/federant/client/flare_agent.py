@@ -31,6 +31,7 @@ from federant.client.errors import (
 from federant.client.failures import error_text, failure
 from federant.client.last_words import last_words
 from federant.client.metrics import MetricSender
+from federant.client.notices import Notices
 from federant.client.task import Task
 from federant.exchange import DXO, HeaderKey, ReturnCode, Shareable
 from federant.pipe import Message, MsgId, Pipe, PipeChannelName, PipeHandler
@@ -152,9 +153,11 @@ class FlareAgent:
 
         self._handler: PipeHandler | None = None
         self._answers: AnswerSender | None = None
+        self._notices: Notices | None = None
         if pipe is not None:
             self._handler = handler_for(pipe)
             self._answers = AnswerSender(self._handler, self._desk, try_seconds, max_resends)
+            self._notices = Notices(self._handler, self._desk)
             self._handler.set_message_cb(self._on_message)
             self._handler.set_duplicate_cb(self._on_duplicate)
             self._handler.set_status_cb(self._on_status)
@@ -202,6 +205,8 @@ class FlareAgent:
             return
         self._desk.close(AgentClosed("the agent is closed: stop() was called in this process"))
         with self._life:
+            if self._notices is not None:
+                self._notices.stop()
             if self._handler is not None:
                 self._handler.stop(close_pipe=self._close_pipe)
             if self._metrics is not None:
@@ -333,6 +338,15 @@ class FlareAgent:
             # Matters only where an exception left the errand open: nothing has been sent.
             self._desk.abandon_submit(errand)
 
+    @property
+    def last_refusal(self) -> str:
+        """Why the server did not take the newest accepted result that it refused; empty if none.
+
+        True from submit_result says that the CJ has the result. The server judges it later, and
+        what it says of one that does not fit its task is logged as a warning here, too.
+        """
+        return "" if self._notices is None else self._notices.last_refusal
+
     def _check_tasks(self, call: str) -> AnswerSender:
         if self._answers is None:
             raise RuntimeError(f"{call}: this agent has no task pipe, it only logs metrics")
@@ -407,7 +421,9 @@ class FlareAgent:
 
     def _on_message(self, message: Message) -> None:
         if message.msg_type == Message.REQUEST:
-            self._desk.put(message, _task_id(message))
+            task_id = _task_id(message)
+            if not self._desk.put(message, task_id) and self._notices is not None:
+                self._notices.watch(message, task_id)
         else:
             logger.warning("ignored message=%s: a reply to nothing", message)
 

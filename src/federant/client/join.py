@@ -24,6 +24,9 @@ HEARTBEAT_VARIABLE = "FEDERANT_HEARTBEAT_TIMEOUT"
 SPOOL_VARIABLE = "FEDERANT_SPOOL_BYTES"
 FILE_VARIABLE = "FEDERANT_JOIN"
 
+KIT_FILE = "join.toml"
+"""The file's name in a folder that is given in its place: a client job's, or a startup kit."""
+
 HEARTBEAT_INTERVAL = 5.0
 """Seconds between signs of life, unless the timeout asks for more of them."""
 
@@ -94,8 +97,8 @@ def join(
     Where to connect comes from the TOML file ``config``, else from the environment that a client
     job sets for its trainer, else from the file that FEDERANT_JOIN names. Such a file has the keys
     pipe (a folder, taken from the file's own if relative), token, site, job, heartbeat_timeout,
-    spool_bytes. An override takes the place of what they say: ``metric_pipe=None`` for an agent
-    that logs nothing, say.
+    spool_bytes; a folder in its place is one that holds it as join.toml. An override takes the
+    place of what they say: ``metric_pipe=None`` for an agent that logs nothing, say.
 
     Returns an agent that is started; nothing waits for the client job, which may come later. The
     agent stops when the interpreter exits, and an exception that ends the process is told to the
@@ -133,9 +136,14 @@ def meeting_point(config: str | Path | None, environment: Mapping[str, str]) -> 
     if FILE_VARIABLE in environment:
         return _from_file(Path(environment[FILE_VARIABLE]))
     raise JoinError(
-        "this process was not started by a client job: neither "
-        f"{PIPE_VARIABLE} nor {FILE_VARIABLE} is set. Let a site start it as a trainer, or pass "
-        "join(config=...) the TOML file that says where the client job listens"
+        "this process was not started by a client job, and nothing says which job it is to join: "
+        f"neither {PIPE_VARIABLE} nor {FILE_VARIABLE} is set. One of these helps:\n"
+        "- let a site start it: name its command in the site's file, and run a job with it\n"
+        '- start it yourself, for a trainer with start = "external" in the site\'s file: the '
+        f"client job writes a {KIT_FILE} into its folder, <the site's folder>/jobs/<job>; set "
+        f"{FILE_VARIABLE} to that file or folder, or pass it to join(config=...) or "
+        "init(config_file=...)\n"
+        "- try it without a federation: federant trainer check -- python your_script.py"
     )
 
 
@@ -161,10 +169,18 @@ def _from_environment(environment: Mapping[str, str]) -> MeetingPoint:
 
 
 def _from_file(path: Path) -> MeetingPoint:
+    if path.is_dir():
+        path /= KIT_FILE
     try:
         with path.open("rb") as file:
             found = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except FileNotFoundError as error:
+        raise JoinError(
+            f"cannot read where to connect from {path}: there is no such file. The client job "
+            "writes it when the job begins at the site, and removes it when the job is over: is "
+            "the job running, and the path right?"
+        ) from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise JoinError(f"cannot read where to connect from {path}: {error}") from error
     unknown = sorted(set(found) - set(_KEYS))
     if unknown:

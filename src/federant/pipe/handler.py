@@ -99,6 +99,7 @@ class PipeHandler:
         self._message_cb: Callable[[Message], object] | None = None
         self._duplicate_cb: Callable[[Message], object] | None = None
         self._cancel_cb: Callable[[Message], object] | None = None
+        self._notice_cb: Callable[[Message], object] | None = None
 
     # -- callbacks: they run in the reader's thread; one that raises is logged, no more ------------
 
@@ -120,6 +121,10 @@ class PipeHandler:
     def set_cancel_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """The peer's word that one task is void goes to cb(msg, *args, **kwargs)."""
         self._cancel_cb = _bound("cancel", cb, args, kwargs)
+
+    def set_notice_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """What the peer's person should read of one task goes to cb(msg, *args, **kwargs)."""
+        self._notice_cb = _bound("notice", cb, args, kwargs)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -363,6 +368,8 @@ class PipeHandler:
             self._take_answer(msg)
         elif msg.topic == Topic.CANCEL:
             self._call("cancel", self._cancel_cb, msg)
+        elif msg.topic == Topic.NOTICE:
+            self._call("notice", self._notice_cb, msg)
         elif msg.topic == Topic.PEER_GONE:
             logger.warning("ignored message=%s: a peer cannot say that it is gone", msg)
         elif msg.topic != Topic.HEARTBEAT:

@@ -24,6 +24,8 @@ class Topic:
     """The receiver's verdict on a message: data {"accepted": bool, "rc": str, "error": str}."""
     CANCEL: Final = "_CANCEL_"
     """One task is void, the work goes on: data {"task_id": str, "reason": str}."""
+    NOTICE: Final = "_NOTICE_"
+    """Something about one task that a person should read: data {"task_id": str, "text": str}."""
 
 
 class Message:

@@ -363,17 +363,20 @@ def _part_refusal(
         if found is None or not found[0]:
             return None
         return Refusal(
-            ReturnCode.RESULT_WRONG_SHAPE, f"{name!r} has shape {found[0]}, the model's is no array"
+            ReturnCode.RESULT_WRONG_SHAPE,
+            f"{name!r} has shape {found[0]}, the model's is no array; return what came",
         )
     if found is None:
         return Refusal(
             ReturnCode.RESULT_WRONG_DTYPE,
-            f"{name!r} is no number, or one of over 64 bits, the model's is {wanted[1]}",
+            f"{name!r} is no number, or one of over 64 bits, the model's is {wanted[1]}; return "
+            "numbers for numbers",
         )
     if found[0] != wanted[0]:
         return Refusal(
             ReturnCode.RESULT_WRONG_SHAPE,
-            f"{name!r} has shape {found[0]}, the model's has {wanted[0]}",
+            f"{name!r} has shape {found[0]}, the model's has {wanted[0]}; return each array in the "
+            "shape in which it came",
         )
     # The difference of counts may be a mean already, and that of two bools is no bool.
     fits = found[1] == wanted[1] or (
@@ -382,7 +385,8 @@ def _part_refusal(
     if not fits:
         return Refusal(
             ReturnCode.RESULT_WRONG_DTYPE,
-            f"{name!r} has dtype {found[1]}, the model's has {wanted[1]}",
+            f"{name!r} has dtype {found[1]}, the model's has {wanted[1]}; convert it back before "
+            "it is returned",
         )
     return None
 

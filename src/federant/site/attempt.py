@@ -135,7 +135,10 @@ class Attempt:
             return None
         had = "before it had read" if self.read_at is None else "with"
         self.text = f"the trainer ended {had} task {self.name}{self._in_hand}: {ended}"
-        return End.LEFT if ended.clean else End.DIED
+        if not ended.clean:
+            return End.DIED
+        self.text += f"; {self._left_undone}"
+        return End.LEFT
 
     def _look_at_crash(self, now: float, crash: Crash, external: bool) -> End | None:
         self.text = f"the trainer crashed with task {self.name} in hand:\n{crash.text}"
@@ -146,6 +149,8 @@ class Attempt:
 
     def _look_at_leaving(self, now: float, left: Left, external: bool) -> End | None:
         self.text = f"the trainer left with task {self.name}{self._in_hand}: {left.text}"
+        if left.clean:
+            self.text += f"; {self._left_undone}"
         if external:
             return End.LEFT if left.clean else End.DIED
         if not self._is_due(left.time + SETTLE_SECONDS, now):
@@ -163,7 +168,7 @@ class Attempt:
         hint = (
             f"the trainer got it and could not read it: {self.unreadable}"
             if self.unreadable
-            else "does it call federant.join() and get_task()?"
+            else "does it call federant.join() and get_task(), or flare.init() and flare.receive()?"
         )
         self.text = (
             f"no trainer read task {self.name} within {timeout:g} s "
@@ -199,3 +204,16 @@ class Attempt:
     @property
     def _in_hand(self) -> str:
         return "" if self.read_at is None else " in hand"
+
+    @property
+    def _left_undone(self) -> str:
+        """What a trainer that went away in peace may have failed to do."""
+        if self.read_at is None:
+            return (
+                "does it call federant.join() or flare.init(), and ask for tasks until the job "
+                "ends: for task in agent.tasks(), or while flare.is_running()?"
+            )
+        return (
+            "does it answer each task, with get_task() and submit_result(), or with "
+            "flare.receive() and flare.send()?"
+        )

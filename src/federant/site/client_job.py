@@ -74,7 +74,9 @@ class ClientJob:
         self._main = MainThread()
         self._failure: BaseException | None = None
         self._events = EventSender(self._link, job.job_id, self._fail)
-        self._outbox = Outbox(self._link, self._journal, self._events.tell, self._fail)
+        self._outbox = Outbox(
+            self._link, self._journal, self._events.tell, self._on_refused, self._fail
+        )
         holder = f"{job.site}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._holder = holder
         self._leases = LeaseKeeper(self._link, holder, self._on_void)
@@ -252,6 +254,9 @@ class ClientJob:
     def _on_result(self, result: StoredResult, frame: StoredFrame | None) -> None:
         self._outbox.add(result, frame)
 
+    def _on_refused(self, task_id: str, text: str) -> None:
+        self._exchanger.tell_refused(task_id, text)
+
     def _on_void(self, task_id: str, reason: str) -> None:
         self._exchanger.cancel(task_id, reason)
 
@@ -259,6 +264,8 @@ class ClientJob:
 
     def _end(self) -> None:
         """The job is over: the trainer is told, and has its grace period to end by itself."""
+        # First what became of its last result: at the end of the job it stops listening.
+        self._outbox.flush(_FLUSH_SECONDS)
         self._exchanger.stop()
         self._supervisor.wait(self._job.trainer.grace_seconds)
         self._supervisor.close()

@@ -85,6 +85,7 @@ class TaskExchanger:
         self._left: Left | None = None
         self._crash: Crash | None = None
         self._sending: Message | None = None
+        self._refusals: list[tuple[str, str]] = []
         self._current: SiteTask | None = None
         self._sessions = PipeSessions(
             pipe,
@@ -92,6 +93,7 @@ class TaskExchanger:
             heartbeat_interval=self._limits.heartbeat_interval,
             on_message=self._on_message,
             on_left=self._on_left,
+            on_notice=self._on_notice,
         )
 
     def start(self) -> None:
@@ -141,6 +143,12 @@ class TaskExchanger:
         """Ids of the tasks that have no result yet, also from an earlier client job."""
         with self._changed:
             return {task.task_id for task in self._open.values()}
+
+    def tell_refused(self, task_id: str, text: str) -> None:
+        """Tell the trainer, now or when it has its next task, that a result was not taken."""
+        with self._changed:
+            self._refusals.append((task_id, text))
+        self._tell_refusals()
 
     def trainer_ended(self) -> None:
         """To be called when the trainer's process has ended."""
@@ -265,6 +273,8 @@ class TaskExchanger:
                 message.withdrawn = False
                 self._sending = message
             read = self._send(message, attempt.seconds(now))
+            if read:
+                self._tell_refusals()
             with self._changed:
                 self._sending = None
                 if read:
@@ -337,6 +347,10 @@ class TaskExchanger:
         with self._changed:
             self._left = Left(clean, text, time.monotonic())
             self._wake()
+
+    def _on_notice(self, message: Message) -> None:
+        data = message.data if isinstance(message.data, dict) else {}
+        self._on_status("unasked", str(data.get("text", "")))
 
     def _on_message(self, message: Message, handler: PipeHandler) -> None:
         if message.msg_type != Message.REPLY:
@@ -413,6 +427,16 @@ class TaskExchanger:
 
     def _tell_cancelled(self, task_id: str, reason: str) -> None:
         self._sessions.tell(Topic.CANCEL, {"task_id": task_id, "reason": reason})
+
+    def _tell_refusals(self) -> None:
+        with self._changed:
+            waiting, self._refusals = self._refusals, []
+        while waiting and self._sessions.tell(
+            Topic.NOTICE, dict(zip(("task_id", "text"), waiting[0], strict=True))
+        ):
+            del waiting[0]
+        with self._changed:
+            self._refusals[:0] = waiting
 
     # -- small things -----------------------------------------------------------------------------
 

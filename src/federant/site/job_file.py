@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from federant.client.join import KIT_FILE
 from federant.site.config import TrainerConfig
 from federant.site.errors import SiteConfigError
 from federant.site.private_file import write_whole
@@ -43,7 +44,7 @@ class JobFolder:
         """There once the job has come to its end at this site."""
         self.journal = root / "journal.db"
         self.pipe = root / "pipe"
-        self.join = root / "join.toml"
+        self.join = root / KIT_FILE
         """For an external trainer: where to connect."""
         self.launches = root / "launches"
         self.log = root / "client_job.log"

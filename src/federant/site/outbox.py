@@ -15,7 +15,7 @@ from typing import Final
 
 from federant.exchange import HeaderKey, ReturnCode
 from federant.link import BlobRef, LinkClient, LinkError, LinkRefused, blob_ref
-from federant.link.messages import ErrorCode, ResultReply
+from federant.link.messages import CommitOutcome, ErrorCode, ResultReply
 from federant.pipe import StoredFrame
 from federant.site.backoff import Backoff
 from federant.site.journal import Journal, StoredResult
@@ -37,15 +37,18 @@ class Outbox:
         link: LinkClient,
         journal: Journal,
         on_problem: Callable[[str, str], None],
+        on_refused: Callable[[str, str], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         """`on_problem(state, text)` gets what a person should know: a refused result, say.
 
+        `on_refused(task_id, text)` gets why a result was not taken that the trainer takes for good.
         `on_failure(error)` is called if results can no longer be sent from this process.
         """
         self._link = link
         self._journal = journal
         self._on_problem = on_problem
+        self._on_refused = on_refused
         self._changed = threading.Condition()
         self._waiting: deque[tuple[StoredResult, StoredFrame | None]] = deque(
             (result, None) for result in journal.results()
@@ -102,7 +105,7 @@ class Outbox:
             if reply is not None:
                 _log.info("result committed task=%s outcome=%s", result.task_id, reply.outcome)
                 if reply.error:
-                    self._on_problem("result", f"{reply.rc}: {reply.error}")
+                    self._tell(result, _verdict(reply))
             self._journal.confirmed(result)
             _free(result, frame)
             with self._changed:
@@ -124,7 +127,7 @@ class Outbox:
             problem = f"the server refused the result of task {result.task_id}: {error}"
         # It will never get there, but the round must not wait for it.
         _log.error("result given up task=%s reason=%s", result.task_id, problem)
-        self._on_problem("result", problem)
+        self._tell(result, problem)
         return self._send(
             StoredResult(
                 *(result.task_id, result.lease, ReturnCode.EXECUTION_RESULT_ERROR),
@@ -142,8 +145,13 @@ class Outbox:
             if error.code not in (ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN):
                 raise
             _log.error("nobody wants the result task=%s error=%s", result.task_id, error)
-            self._on_problem("result", f"nobody wants the result of {result.task_id}: {error}")
+            self._tell(result, f"nobody wants the result of {result.task_id}: {error}")
             return None
+
+    def _tell(self, result: StoredResult, text: str) -> None:
+        self._on_problem("result", text)
+        if result.rc == ReturnCode.OK:
+            self._on_refused(result.task_id, text)
 
     def _put(self, result: StoredResult) -> BlobRef | None:
         inline, path = result.inline, result.path
@@ -156,6 +164,12 @@ class Outbox:
         else:
             return None
         return blob
+
+
+def _verdict(reply: ResultReply) -> str:
+    if reply.outcome is CommitOutcome.LATE:
+        return f"it came too late: {reply.error}"
+    return f"{reply.rc}: {reply.error}"
 
 
 class _LostFrameError(Exception):

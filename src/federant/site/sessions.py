@@ -26,13 +26,18 @@ class PipeSessions:
         heartbeat_interval: float,
         on_message: Callable[[Message, PipeHandler], None],
         on_left: Callable[[bool, str], None],
+        on_notice: Callable[[Message], None] | None = None,
     ) -> None:
-        """`on_left(clean, text)`: the trainer said goodbye (clean), or is dead."""
+        """`on_left(clean, text)`: the trainer said goodbye (clean), or is dead.
+
+        `on_notice(message)`: it has something to say that a person should read.
+        """
         self._pipe = pipe
         self._channel = channel
         self._heartbeat_interval = heartbeat_interval
         self._on_message = on_message
         self._on_left = on_left
+        self._on_notice = on_notice
         self._lock = threading.Lock()
         self._handler: PipeHandler | None = None
         self._closed = False
@@ -70,6 +75,8 @@ class PipeSessions:
         # A copy comes only of a message that could not be answered: then this is another chance.
         handler.set_duplicate_cb(self._on_message, handler)
         handler.set_status_cb(self._left, handler)
+        if self._on_notice is not None:
+            handler.set_notice_cb(self._on_notice)
         with self._lock:
             if self._closed:
                 return

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from federant.client.join import FILE_VARIABLE, KIT_FILE
 from federant.site import launcher
 from federant.site.config import Restart, Start, TrainerConfig
 from federant.site.errors import LaunchError, TrainerDownError
@@ -87,6 +88,7 @@ class TrainerSupervisor:
         """
         self._config = config
         self._launches = folder / "launches"
+        self._join_file = folder / KIT_FILE
         self._spec = LaunchSpec(
             command=config.command,
             cwd=config.cwd or folder,
@@ -140,7 +142,11 @@ class TrainerSupervisor:
         """
         with self._lock:
             if self.external:
-                self._on_status("waiting", "an external trainer is started by its owner")
+                self._on_status(
+                    "waiting",
+                    "an external trainer is started by its owner, at this site with "
+                    f"{FILE_VARIABLE}={self._join_file}",
+                )
                 return
             found = self._found
             if found is not None:
@@ -241,5 +247,6 @@ class TrainerSupervisor:
         died = ended is not None and not (ended.clean or ended.asked)
         if died and not launch.witnessed:
             launch.witness()
-            self._on_status("died", str(ended))
+            words = self.last_words()  # of one that never asks for a task nothing else tells
+            self._on_status("died", f"{ended}\n{words}" if words else str(ended))
         self._on_exit()
