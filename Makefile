@@ -1,11 +1,18 @@
 # The two commands: `make demo` shows a federation learn, `make test` checks everything.
 # Both set up what they need in .venv on first use, from the locked list of packages.
+# `make test-frameworks` checks what needs PyTorch, JAX and the like, in an environment of its own.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types contracts unit bench format lock wheel clean
+FRAMEWORKS := .venv-frameworks
+NVFLARE    := .venv-nvflare
+# More arguments for pip, where PyPI's torch would bring CUDA with it:
+# make test-frameworks FRAMEWORKS_PIP="--extra-index-url https://download.pytorch.org/whl/cpu"
+FRAMEWORKS_PIP ?=
+
+.PHONY: demo test test-frameworks lint types contracts unit bench format lock lock-frameworks wheel clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: lock/dev.txt pyproject.toml
@@ -34,7 +41,24 @@ contracts: $(VENV)/.ready
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/frameworks
+
+$(FRAMEWORKS)/.ready: lock/frameworks.txt pyproject.toml
+	@echo "Installing into $(FRAMEWORKS) (once; some minutes, 3 GB)..."
+	$(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet $(FRAMEWORKS_PIP) -r lock/frameworks.txt
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The peer whose wire format some tests are judged by; it wants other versions than ours.
+$(NVFLARE)/.ready: lock/nvflare.txt
+	$(PYTHON) -m venv $(NVFLARE)
+	$(NVFLARE)/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+test-frameworks: $(FRAMEWORKS)/.ready $(NVFLARE)/.ready
+	FEDERANT_NVFLARE_PYTHON=$(CURDIR)/$(NVFLARE)/bin/python \
+	  $(FRAMEWORKS)/bin/python -m pytest -n 2 --dist worksteal tests/frameworks
 
 bench: $(VENV)/.ready
 	@for script in $(filter-out bench/exchange_rig.py,$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
@@ -51,8 +75,15 @@ lock:
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-package federant -o lock/dev.txt
 	rm -rf .venv-lock
 
+# Pins without hashes: which wheel of torch is taken, with CUDA or without, is the machine's affair.
+lock-frameworks:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet $(FRAMEWORKS_PIP) -r lock/frameworks.in
+	.venv-lock/bin/python -m pip freeze --exclude federant | sed 's/+cpu$$//' > lock/frameworks.txt
+	rm -rf .venv-lock
+
 wheel: $(VENV)/.ready
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf $(VENV) .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) $(NVFLARE) .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
