@@ -113,7 +113,14 @@ def test_a_trainer_that_crashed_has_a_moment_to_end_by_itself():
     assert crashed.look(5.3, managed(crash=crash, left=goodbye, exit=Exit(status=1))) is End.DIED
     assert "exit status 1" in crashed.text
     assert crashed.look(5.0 + CRASH_SECONDS, managed(crash=crash, left=goodbye)) is End.STUCK
-    assert crashed.look(5.2, external(crash=crash)) is End.DIED
+
+
+def test_an_external_trainer_that_crashed_has_a_moment_for_its_other_processes():
+    crashed = attempt(read_at=1.0)
+    crash = Crash("ValueError: bad batch", 5.0)
+    assert crashed.look(5.2, external(crash=crash)) is None
+    assert crashed.seconds(5.2) == pytest.approx(SETTLE_SECONDS - 0.2)
+    assert crashed.look(5.0 + SETTLE_SECONDS, external(crash=crash)) is End.DIED
     assert crashed.text.endswith("ValueError: bad batch")
 
 

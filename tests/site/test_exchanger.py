@@ -34,6 +34,7 @@ class FakeTrainer:
     exit: Exit | None = None
     one_task: bool = False
     replaceable: bool = False
+    many_crashed: bool = False
     ensured: int = 0
     retired: int = 0
     killed: int = 0
@@ -292,6 +293,22 @@ def test_an_exception_in_the_trainer_comes_back_with_its_traceback(site: Site):
     rc, text = error_of(exchanger.execute(task(), weights))
     assert rc == ReturnCode.EXECUTION_EXCEPTION
     assert "ArithmeticError: loss is not a number" in text
+
+
+def test_where_other_processes_crashed_too_the_end_of_all_is_waited_for(site: Site):
+    exchanger = site.open()
+    site.trainer.many_crashed = True
+
+    def work(agent: FlareAgent) -> None:
+        agent.get_task()
+        agent.report_crash(ConnectionError("a peer is gone"))
+        site.trainer.exit = Exit(status=1)
+        exchanger.trainer_ended()
+
+    site.serve(work)
+    rc, text = error_of(exchanger.execute(task(), weights))
+    assert rc == ReturnCode.TRAINER_DIED
+    assert "ValueError: bad batch" in text
 
 
 def test_a_trainer_that_dies_in_mid_task_is_reported_with_cause_and_last_words(site: Site):

@@ -7,13 +7,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from federant.client.errors import JoinError
 from federant.client.flare_agent import FlareAgent
 from federant.client.joined import remember
-from federant.client.last_words import hear_crashes
+from federant.client.last_words import hear_crashes, leave_words
 from federant.pipe import LocalPipe, Mode, Pipe
 
 PIPE_VARIABLE = "FEDERANT_PIPE"
@@ -123,7 +124,7 @@ def join(
     agent.start()
     remember(agent)
     atexit.register(agent.stop)
-    hear_crashes(agent.report_crash)
+    hear_crashes(partial(leave_words, point.pipe), agent.report_crash)
     return agent
 
 

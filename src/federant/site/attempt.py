@@ -143,7 +143,8 @@ class Attempt:
     def _look_at_crash(self, now: float, crash: Crash, external: bool) -> End | None:
         self.text = f"the trainer crashed with task {self.name} in hand:\n{crash.text}"
         if external:
-            return End.DIED
+            # If it has other processes that crashed, they say why at about the same time.
+            return End.DIED if self._is_due(crash.time + SETTLE_SECONDS, now) else None
         # Its exit follows, and says more; unless somebody caught the exception after all.
         return End.STUCK if self._is_due(crash.time + CRASH_SECONDS, now) else None
 

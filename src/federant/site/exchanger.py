@@ -367,7 +367,7 @@ class TaskExchanger:
             except UnreadableResultError as error:
                 self._take_unreadable(opened, message, handler, str(error))
             else:
-                if received.crashed and self._trainer.replaceable:
+                if received.crashed and (self._trainer.replaceable or self._trainer.many_crashed):
                     self._take_crash(received, message, handler)
                 else:
                     self._take_result(opened, received, message, handler)
@@ -402,7 +402,10 @@ class TaskExchanger:
         self._on_result(result, None)
 
     def _take_crash(self, received: ReceivedResult, message: Message, handler: PipeHandler) -> None:
-        """The task stays open, for the trainer that takes the place of the one that dies now."""
+        """The task stays open, for the trainer that takes the place of the one that dies now.
+
+        Or until all its processes are gone: who talks may only have lost one that crashed before.
+        """
         _let_go(message)
         self._crash = Crash(str(received.headers.get(HeaderKey.ERROR, "")), time.monotonic())
         handler.accept(message)

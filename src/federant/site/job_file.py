@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from federant.client.join import KIT_FILE
+from federant.client.last_words import WORDS_FOLDER
 from federant.site.config import TrainerConfig
 from federant.site.errors import SiteConfigError
 from federant.site.private_file import write_whole
@@ -44,6 +45,8 @@ class JobFolder:
         """There once the job has come to its end at this site."""
         self.journal = root / "journal.db"
         self.pipe = root / "pipe"
+        self.last_words = self.pipe / WORDS_FOLDER
+        """Where the processes of a trainer say what they crash of."""
         self.join = root / KIT_FILE
         """For an external trainer: where to connect."""
         self.launches = root / "launches"

@@ -17,7 +17,9 @@ from federant.client.join import FILE_VARIABLE, KIT_FILE
 from federant.site import launcher
 from federant.site.config import Restart, Start, TrainerConfig
 from federant.site.errors import LaunchError, TrainerDownError
+from federant.site.job_file import JobFolder
 from federant.site.journal import Journal
+from federant.site.last_words import forget_last_words, has_last_words, read_last_words
 from federant.site.launcher import Exit, Launch, LaunchSpec
 
 _log = logging.getLogger(__name__)
@@ -61,8 +63,13 @@ class Trainer(Protocol):
         """End it at once, with all that it started."""
         ...
 
+    @property
+    def many_crashed(self) -> bool:
+        """Whether it has many processes, and some of them have crashed: more may follow."""
+        ...
+
     def last_words(self) -> str:
-        """The end of what it printed, and where the rest is; empty if that is not known."""
+        """What its processes said as they crashed, and the end of what it printed; may be empty."""
         ...
 
 
@@ -89,6 +96,7 @@ class TrainerSupervisor:
         self._config = config
         self._launches = folder / "launches"
         self._join_file = folder / KIT_FILE
+        self._words = JobFolder(folder).last_words
         self._spec = LaunchSpec(
             command=config.command,
             cwd=config.cwd or folder,
@@ -169,7 +177,10 @@ class TrainerSupervisor:
     def ensure(self) -> None:
         with self._lock:
             launch = self._launch
-            if self.external or (launch is not None and launch.exit is None and not self._retiring):
+            if self.external:
+                forget_last_words(self._words)
+                return
+            if launch is not None and launch.exit is None and not self._retiring:
                 return
             if self._closed:
                 raise TrainerDownError("the job is ending at this site")
@@ -212,10 +223,17 @@ class TrainerSupervisor:
         launch = self._launch
         return launch is None or launch.wait(timeout) is not None
 
+    @property
+    def many_crashed(self) -> bool:
+        return has_last_words(self._words)
+
     def last_words(self) -> str:
+        words = read_last_words(self._words)
         count = self._config.told_log_lines
         text = launcher.last_lines(self._spec.log, count) if count else ""
-        return f"the last lines of {self._spec.log}:\n{text}" if text else ""
+        if text:
+            text = f"the last lines of {self._spec.log}:\n{text}"
+        return "\n".join(part for part in (words, text) if part)
 
     def _check_restart(self, ended: Exit) -> None:
         if not self.replaceable:
@@ -232,6 +250,7 @@ class TrainerSupervisor:
         self._on_status("restarted", f"{ended}; start {count} of {self._config.max_restarts} again")
 
     def _start(self) -> None:
+        forget_last_words(self._words)
         spec = replace(self._spec, token=secrets.token_urlsafe(32))
         self._on_token(spec.token)
         self._watch(launcher.start(self._launches, spec))
