@@ -12,7 +12,7 @@ NVFLARE    := .venv-nvflare
 # make test-frameworks FRAMEWORKS_PIP="--extra-index-url https://download.pytorch.org/whl/cpu"
 FRAMEWORKS_PIP ?=
 
-.PHONY: demo test test-frameworks lint types contracts unit bench format lock lock-frameworks wheel clean
+.PHONY: demo test test-frameworks docs lint types contracts unit bench format lock lock-frameworks wheel clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: lock/dev.txt pyproject.toml
@@ -59,6 +59,10 @@ $(NVFLARE)/.ready: lock/nvflare.txt
 test-frameworks: $(FRAMEWORKS)/.ready $(NVFLARE)/.ready
 	FEDERANT_NVFLARE_PYTHON=$(CURDIR)/$(NVFLARE)/bin/python \
 	  $(FRAMEWORKS)/bin/python -m pytest -n 2 --dist worksteal tests/frameworks
+
+docs: $(VENV)/.ready
+	$(BIN)/mkdocs build --strict
+	@echo "The site begins at build/docs/index.html"
 
 bench: $(VENV)/.ready
 	@for script in $(filter-out bench/exchange_rig.py,$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
