@@ -9,6 +9,7 @@ from federant.pipe.errors import (
     PipeProtocolError,
     PipeRefusedError,
 )
+from federant.pipe.file import FilePipe
 from federant.pipe.handler import PipeHandler
 from federant.pipe.local import LocalPipe
 from federant.pipe.local_connection import Peer
@@ -19,6 +20,7 @@ from federant.pipe.protocol import Delivery, Outcome
 
 __all__ = [
     "Delivery",
+    "FilePipe",
     "LocalPipe",
     "MemoryPipe",
     "Message",

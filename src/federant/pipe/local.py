@@ -1,7 +1,7 @@
 """LocalPipe: agent and client job on one host, by a Unix-domain socket and the spool.
 
 There is no thread here: whichever thread waits in a call works the sockets, for itself and for the
-others that wait meanwhile (local_turns). How the ends meet and part stands in local_line, frames in
+others that wait meanwhile (turns). How the ends meet and part stands in local_line, frames in
 and out in local_arrivals and local_departures, the records between the ends in local_wire.
 """
 
@@ -18,12 +18,11 @@ from federant.pipe import local_greeting
 from federant.pipe.base import Mode, Pipe
 from federant.pipe.errors import PeerGoneError, PipeClosedError, PipeProtocolError
 from federant.pipe.local_arrivals import Arrivals
-from federant.pipe.local_connection import Connection, Peer, Sent
+from federant.pipe.local_connection import Connection, Peer
 from federant.pipe.local_departures import Departures
 from federant.pipe.local_leftovers import Leftovers
 from federant.pipe.local_line import Line
 from federant.pipe.local_place import Place
-from federant.pipe.local_turns import Interest, Turns
 from federant.pipe.local_wire import (
     INLINE_BYTES,
     Bye,
@@ -35,6 +34,8 @@ from federant.pipe.local_wire import (
     check_id,
 )
 from federant.pipe.message import Message
+from federant.pipe.sent import Sent
+from federant.pipe.turns import Interest, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class LocalPipe(Pipe):
                 return False
             if timeout == 0 and connection.unsent_bytes > UNSENT_BYTES:
                 return False
-            sent = connection.earlier(key)
+            sent = connection.sent.earlier(key)
         file = ""
         if sent is None and frame.size > INLINE_BYTES:
             lease = self._departures.lease(connection, frame.size, msg, deadline)
@@ -227,7 +228,7 @@ class LocalPipe(Pipe):
                 return True
             if sent is None:
                 self._next_seq += 1
-                sent = connection.sent[self._next_seq] = Sent(key, file)
+                sent = connection.sent.open[self._next_seq] = Sent(key, file)
                 self._departures.post(connection, msg, frame, file, self._next_seq)
             if timeout == 0:
                 return True
@@ -305,7 +306,7 @@ class LocalPipe(Pipe):
         elif isinstance(record, Parcel):
             self._arrivals.add(connection, reader, record)
         elif isinstance(record, Read):
-            connection.settle(record)
+            connection.sent.settle(record.seq, read=record.read, dropped=record.error)
         elif isinstance(record, Free):
             if connection.writer is not None:
                 connection.writer.give_back(record.file, recycle=record.recycle)

@@ -13,9 +13,9 @@ from federant.pipe.local_connection import Connection
 from federant.pipe.local_frames import StoredFrame
 from federant.pipe.local_leftovers import Leftovers
 from federant.pipe.local_place import Place
-from federant.pipe.local_turns import Turns
 from federant.pipe.local_wire import LONGEST_ERROR, Free, Parcel, Read
 from federant.pipe.message import Message
+from federant.pipe.turns import Turns
 from federant.spool import SpoolError, SpoolReader
 
 logger = logging.getLogger(__name__)

@@ -3,23 +3,18 @@
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from federant.pipe.local_wire import RECORD_BYTES, Free, Read, Record, Unpacker, to_bytes
-from federant.pipe.message import MsgId
+from federant.pipe.sent import SentLog
 from federant.spool import SpoolReader, SpoolWriter
-
-Key: TypeAlias = tuple[str, MsgId, int]
-"""What a message is known by: type, id, and the size of its frame."""
 
 _RECEIVE_BYTES: Final = 256 * 1024
 # As plain numbers: the enum's own arithmetic costs as much as the system call.
 _SEND_FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 _RECEIVE_FLAGS: Final = int(socket.MSG_DONTWAIT)
-_REMEMBERED: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +30,6 @@ class Peer:
 
 
 @dataclass(slots=True, eq=False)
-class Sent:
-    """A message that was handed over; settled says whether it was read."""
-
-    key: Key
-    """The message itself is not kept alive."""
-    file: str = ""
-    settled: bool | None = None
-    dropped: str = ""
-    """Why the peer could not read it."""
-    waited_for: bool = False
-    """Whether a sender waits for it, or did."""
-    given_up: bool = False
-    """Whether its sender has stopped to wait for it."""
-
-
-@dataclass(slots=True, eq=False)
 class Connection:
     """Used under the pipe's lock only, but for `fileno`."""
 
@@ -62,41 +41,20 @@ class Connection:
     reader: SpoolReader | None = None
     writer: SpoolWriter | None = None
     unpacker: Unpacker = field(default_factory=Unpacker)
-    sent: dict[int, Sent] = field(default_factory=dict)
+    sent: SentLog = field(default_factory=SentLog)
     opened_at: float = field(default_factory=time.monotonic)
     ended: bool = False
     _outgoing: bytearray = field(default_factory=bytearray)
-    _read_late: deque[Sent] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def greeted(self, peer: Peer, reader: SpoolReader) -> None:
         self.peer = peer
         self.reader = reader
         self.unpacker.limit = RECORD_BYTES
 
-    def earlier(self, key: Key) -> Sent | None:
-        """An earlier try to send the message: it lies unread at the peer, or was read too late."""
-        for sent in self.sent.values():
-            if sent.key == key:
-                return sent
-        for sent in self._read_late:
-            if sent.key == key:
-                self._read_late.remove(sent)
-                return sent
-        return None
-
-    def settle(self, record: Read) -> None:
-        """The peer has read the message, or dropped it unread."""
-        sent = self.sent.pop(record.seq, None)
-        if sent is not None:
-            sent.settled, sent.dropped = record.read, record.error
-            if record.read and sent.given_up:
-                self._read_late.append(sent)
-
     def shows_life(self, record: Record) -> bool:
         """Whether it is more than the echo of what was sent without waiting, as heartbeats are."""
         if isinstance(record, Read):
-            sent = self.sent.get(record.seq)
-            return sent is not None and sent.waited_for
+            return self.sent.waits_for(record.seq)
         return not isinstance(record, Free)
 
     @property
@@ -156,8 +114,7 @@ class Connection:
         linger: seconds to go on sending what is left.
         """
         self.ended = True
-        for sent in self.sent.values():
-            sent.settled = False
+        self.sent.end()
         if linger and self._outgoing and self.socket.fileno() >= 0:
             try:
                 self.socket.settimeout(linger)

@@ -11,9 +11,9 @@ from federant.pipe import local_greeting
 from federant.pipe.base import Mode
 from federant.pipe.local_connection import Connection
 from federant.pipe.local_place import Place
-from federant.pipe.local_turns import Turns
 from federant.pipe.local_wire import Parcel
 from federant.pipe.message import Message
+from federant.pipe.turns import Turns
 from federant.spool import SpoolClosedError, SpoolFile, SpoolFullError, SpoolWriter
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Departures:
         if writer is not None:
             self._writer = None
             if self._place.mode is Mode.PASSIVE:  # the active end needs no names of what it mapped
-                unread = {sent.file for sent in connection.sent.values()}
+                unread = {sent.file for sent in connection.sent.open.values()}
                 for name in writer.leased_names - unread:
                     writer.give_back(name, recycle=False)
             writer.close(keep_leased=True)

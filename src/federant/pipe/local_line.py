@@ -16,8 +16,8 @@ from federant.pipe.local_departures import Departures
 from federant.pipe.local_leftovers import Leftovers
 from federant.pipe.local_meeting import Dial, Door
 from federant.pipe.local_place import Place
-from federant.pipe.local_turns import Interest, Turns
 from federant.pipe.local_wire import Bye, Hello, Record, Welcome
+from federant.pipe.turns import Interest, Turns
 from federant.spool import SpoolReader
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""How threads that wait on one LocalPipe take turns at its sockets; what is read is not here."""
+"""How threads that wait on one pipe take turns at its descriptors; what is read is not here."""
 
 import contextlib
 import math
@@ -14,7 +14,7 @@ _LONGEST_POLL: Final = 3600.0
 
 
 class Bell:
-    """Wakes the thread that works the sockets; may be rung from a finalizer, by any thread."""
+    """Wakes the thread that works the descriptors; may be rung from a finalizer, by any thread."""
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

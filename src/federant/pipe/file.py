@@ -1,0 +1,142 @@
+"""FilePipe: agent and client job with nothing between them but a folder that both can write to."""
+
+import math
+import os
+import weakref
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from federant.pipe import local_greeting
+from federant.pipe.base import Mode, Pipe
+from federant.pipe.file_life import Terms
+from federant.pipe.file_line import FileLine
+from federant.pipe.file_place import FilePlace
+from federant.pipe.message import Message
+
+PEER_TIMEOUT: Final = 120.0
+"""Seconds of silence after which an end on another host counts as dead, unless told otherwise."""
+
+
+class FilePipe(Pipe):
+    """A pipe through a shared folder, also between two hosts; whoever may write there takes part.
+
+    Either end may be opened first, minutes apart. Messages are files that appear whole, by rename;
+    each meeting of two ends has a folder of its own, so that nothing of an earlier one is ever
+    read. A large message is written once and read once; at the active end, on one host, its arrays
+    are views of a private mapping.
+
+    The folder is looked at every file_check_interval seconds while a call waits, and at once when
+    the kernel says that something came: on one host, with the package inotify_simple (the extra
+    `file`). On one host a lock tells at once that the other end is dead; over hosts each end beats
+    while one of its calls waits, and counts as dead after peer_timeout seconds of silence. Clocks
+    are never compared. A forked child cannot use its parent's pipe.
+
+    Foreign things in the folder are moved to `<root_path>/<channel>/quarantine` and logged. close
+    removes what this end made, and folders only if they are empty.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        root_path: str | Path,
+        file_check_interval: float = 0.1,
+        *,
+        peer_timeout: float = PEER_TIMEOUT,
+        trust_locks: bool = True,
+        defer: bool = False,
+        keep: Collection[Path] = (),
+    ) -> None:
+        """file_check_interval, peer_timeout: seconds above 0.
+
+        trust_locks: False where locks of the file system are not to be believed: then only silence
+        is death. defer: the passive end receives data as StoredFrame, unread. keep: files which it
+        must not take away, though the process that took them is dead.
+        """
+        super().__init__(mode)
+        if not isinstance(root_path, str | Path):
+            raise TypeError(f"root_path must be a str or a Path, got {type(root_path).__name__}")
+        if not str(root_path):
+            raise ValueError("root_path must name a folder, got an empty string")
+        _check_seconds("file_check_interval", file_check_interval)
+        _check_seconds("peer_timeout", peer_timeout)
+        if defer and self.mode is Mode.ACTIVE:
+            raise ValueError("defer is for the passive end: the active end maps what it receives")
+        self.root_path = Path(root_path)
+        self.file_check_interval = file_check_interval
+        self.peer_timeout = peer_timeout
+        self.trust_locks = trust_locks
+        self._line = FileLine(
+            FilePlace(self.root_path, self.mode),
+            file_check_interval,
+            Terms(peer_timeout, trust_locks),
+            defer=defer,
+            keep=keep,
+        )
+        _pipes.add(self)
+
+    def open(self, name: str) -> None:
+        """Also takes away what dead processes left of this channel, when this is the passive end.
+
+        Raises PipeBusyError if another process under the same kernel holds the passive end (one of
+        another host is taken over from), OSError if the folder cannot be used.
+        """
+        self._line.open(local_greeting.checked_channel(name))
+
+    def close(self) -> None:
+        self._line.close()
+
+    def clear(self) -> None:
+        self._line.clear()
+
+    def send(self, msg: Message, timeout: float | None = None) -> bool:
+        """Also raises SpoolError when the file cannot be written, for want of room say.
+
+        A message that lies unread is not written again when it is sent again.
+        """
+        return self._line.send(msg, timeout)
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        return self._line.receive(timeout)
+
+    def can_resend(self) -> bool:
+        return self._line.can_resend
+
+    def can_wake(self) -> bool:
+        return True
+
+    def wake(self) -> None:
+        self._line.wake()
+
+    def get_last_peer_active_time(self) -> float:
+        return self._line.active_at
+
+    def arguments(self) -> dict[str, object]:
+        return {
+            "root_path": str(self.root_path),
+            "file_check_interval": self.file_check_interval,
+            "peer_timeout": self.peer_timeout,
+            "trust_locks": self.trust_locks,
+        }
+
+    def abandon_in_child(self) -> None:
+        """For the fork hook."""
+        self._line.abandon_in_child()
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, got {type(value).__name__}")
+    if not value > 0 or not math.isfinite(value):
+        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+
+
+_pipes: "weakref.WeakSet[FilePipe]" = weakref.WeakSet()
+
+
+def _abandon_all_in_child() -> None:
+    for pipe in list(_pipes):
+        pipe.abandon_in_child()
+
+
+os.register_at_fork(after_in_child=_abandon_all_in_child)

@@ -1,0 +1,417 @@
+"""FileLine: one end of a FilePipe; what lies in the folder of a meeting is file_link's affair."""
+
+import contextlib
+import logging
+import math
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from federant.codec import FrameError, decode, encode
+from federant.pipe.base import Mode
+from federant.pipe.errors import PeerGoneError, PipeClosedError
+from federant.pipe.file_life import NoCardError, Terms
+from federant.pipe.file_link import Bye, FileLink
+from federant.pipe.file_meeting import Hall
+from federant.pipe.file_place import FilePlace
+from federant.pipe.file_wakeups import Wakeups
+from federant.pipe.local_frames import StoredFrame
+from federant.pipe.local_wire import INLINE_BYTES, check_id
+from federant.pipe.message import Message
+from federant.pipe.sent import Sent
+from federant.pipe.turns import Interest, Turns
+from federant.spool import SpoolDiskFullError, SpoolError, SpoolReader
+
+logger = logging.getLogger(__name__)
+
+ENVELOPE: Final = "message"
+"""The entry of a frame's envelope: type, topic, msg_id, req_id, Unix seconds of sending."""
+
+
+class _Arrival(NamedTuple):
+    """A message that nobody has received yet."""
+
+    link: FileLink
+    name: str
+
+
+class _Parted(NamedTuple):
+    """A meeting is over; its folder goes once all that was sent before is received."""
+
+    link: FileLink
+    news: PeerGoneError | None
+
+
+_Entry: TypeAlias = _Arrival | _Parted
+
+
+class FileLine:
+    """Sends and receives; the Pipe's contract says what each call means."""
+
+    can_resend: Final = True
+    can_answer: Final = True
+
+    def __init__(
+        self,
+        place: FilePlace,
+        check_interval: float,
+        terms: Terms,
+        *,
+        defer: bool,
+        keep: Collection[Path],
+    ) -> None:
+        self._place = place
+        self._check_interval = min(check_interval, terms.beat_interval)
+        self._terms = terms
+        self._defer = defer
+        self._keep = frozenset(keep)
+        self._turns = Turns(self._interest, self._work)
+        self._hall = Hall(place, terms)
+        self._wakeups: Wakeups | None = None
+        self._link: FileLink | None = None
+        self._parted = 0
+        self._entries: deque[_Entry] = deque()
+        self._is_open = False
+        self._woken = False
+        self.active_at = 0.0
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def open(self, channel: str) -> None:
+        with self._turns.lock:
+            if self._is_open:
+                raise PipeClosedError(f"{self._place} is open already; close it first")
+            self._place.channel = channel
+            self._place.make()
+            self._wakeups = Wakeups()
+            try:
+                if self._place.mode is Mode.PASSIVE:
+                    self._hall.open(self._keep)
+                    self._wakeups.watch(self._place.folder)
+                else:
+                    self._offer()
+            except BaseException:
+                self._wakeups.close()
+                raise
+            self._woken = False
+            self._is_open = True
+
+    def close(self) -> None:
+        with self._turns.lock:
+            if not self._is_open:
+                return
+            self._is_open = False
+            self._turns.finish()
+            if (link := self._link) is not None:
+                link.say_bye(Bye("it closed its end"))
+                self._part(link, "this end is closed", clean=False)
+            parted = [entry.link for entry in self._entries if isinstance(entry, _Parted)]
+            for link in parted:
+                link.remove()
+            self._entries.clear()
+            if self._place.mode is Mode.PASSIVE:
+                self._hall.close()
+            if self._wakeups is not None:
+                self._wakeups.close()
+            self._place.take_down()
+
+    def clear(self) -> None:
+        self._check_open()
+        with self._turns.lock:
+            self._check_open()
+            self._turns.look()
+            for entry in list(self._entries):
+                if isinstance(entry, _Arrival):
+                    self._entries.remove(entry)
+                    taken = self._claim(entry)
+                    if taken is not None:
+                        taken.unlink(missing_ok=True)
+                        entry.link.receipt(entry.name, read=False)
+
+    def wake(self) -> None:
+        if self._is_open:
+            with self._turns.lock:
+                self._woken = True
+                self._turns.changed.notify_all()
+            self._turns.bell.ring()
+
+    def abandon_in_child(self) -> None:
+        """For the fork hook: a child that held the locks would hide its parent's death."""
+        self._is_open = False
+        self._turns.renew()
+        self._hall.abandon_in_child()
+        if self._link is not None:
+            self._link.end()
+        if self._wakeups is not None:
+            self._wakeups.close()
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def send(self, msg: Message, timeout: float | None) -> bool:
+        self._check_open()
+        for name in ("msg_id", "req_id"):
+            check_id(name, getattr(msg, name))
+        now = time.time()
+        head = [msg.msg_type, msg.topic, msg.msg_id, msg.req_id, now]
+        frame = encode(msg.data, envelope={ENVELOPE: head})
+        msg.dropped = ""
+        key = (msg.msg_type, msg.msg_id, frame.size)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._turns.lock:
+            self._check_open()
+            parted = self._parted
+            self._wait(
+                lambda: self._met() or self._parted != parted or msg.withdrawn,
+                deadline,
+            )
+            link = self._link
+            if link is None or not self._met():
+                return False
+            sent = link.sent.earlier(key)
+            if sent is not None and msg.withdrawn:
+                _give_up(link, sent, msg)
+            if msg.withdrawn or (timeout == 0 and link.is_crowded):
+                return False
+        if sent is None:
+            began = time.monotonic()
+            try:
+                written = link.write_aside(frame.chunks())
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            except OSError as error:
+                raise SpoolDiskFullError(
+                    f"{self._place} cannot write {frame.size} bytes: {error}; make room there"
+                ) from error
+            if deadline is not None:  # the timeout bounds the peer's time, not the copy
+                deadline += time.monotonic() - began
+        with self._turns.lock:
+            self._check_open()
+            if link.ended:
+                return False
+            if sent is None:
+                msg.sent_time = now
+                try:
+                    seq = link.post(written, waits=timeout != 0)
+                except FileNotFoundError:
+                    return False
+                if timeout == 0:
+                    return True
+                sent = link.sent.open[seq] = Sent(key, str(seq))
+            elif timeout == 0:
+                return True
+            sent.waited_for, sent.given_up = True, False
+            self._wait(lambda: sent.settled is not None or msg.withdrawn, deadline)
+            _give_up(link, sent, msg)
+            msg.dropped = sent.dropped
+            return sent.settled is True
+
+    def receive(self, timeout: float | None) -> Message | None:
+        self._check_open()
+        deadline = time.monotonic() + (timeout or 0)
+        while True:
+            with self._turns.lock:
+                self._wait(lambda: bool(self._entries) or self._woken, deadline)
+                if self._woken or not self._entries:
+                    self._woken = False
+                    return None
+                entry = self._entries.popleft()
+                if isinstance(entry, _Parted):
+                    entry.link.remove()
+                    if entry.news is not None:
+                        self._turns.bell.ring()  # the next peer may be waiting
+                        raise entry.news
+                    continue
+                taken = self._claim(entry)
+            if taken is not None and (msg := self._read(entry, taken)) is not None:
+                return msg
+
+    # -- within: waiting, and looking into the folder; the lock is held ----------------------------
+
+    def _wait(self, ready: Callable[[], bool], deadline: float | None) -> None:
+        def ready_or_closed() -> bool:
+            self._check_open()
+            return ready()
+
+        self._turns.wait(ready_or_closed, deadline)
+
+    def _interest(self) -> Interest:
+        descriptor = None if self._wakeups is None else self._wakeups.descriptor
+        descriptors = [] if descriptor is None else [(descriptor, int(select.POLLIN))]
+        return Interest(descriptors, self._check_interval)
+
+    def _work(self, ready: set[int]) -> None:
+        if not self._is_open:
+            return
+        if ready and self._wakeups is not None:
+            self._wakeups.drain()
+        if self._link is None and not self._has_news:
+            if self._place.mode is Mode.ACTIVE:
+                self._offer()
+            else:
+                self._let_in()
+        if self._link is not None:
+            self._look(self._link)
+
+    def _look(self, link: FileLink) -> None:
+        # Death first: what it sent before is then in the inbox.
+        death = "" if link.peer is None else link.peer.death()
+        try:
+            found = link.look()
+            if link.peer is None and found.greeted:
+                link.meet()
+        except FileNotFoundError:
+            self._part(link, "the folder of the meeting is gone", clean=False)
+            return
+        except (OSError, NoCardError) as error:
+            self._part(link, f"it cannot be met: {error}", clean=False, final=True)
+            return
+        for path in found.junk:
+            self._place.set_aside(path, "it is no part of a pipe")
+        for seq, read, text in found.receipts:
+            if link.sent.waits_for(seq):
+                self.active_at = time.monotonic()
+            link.sent.settle(seq, read=read, dropped=text)
+        if found.messages:
+            self.active_at = time.monotonic()
+            self._entries.extend(_Arrival(link, name) for name in found.messages)
+        if link.peer is not None and (found.messages or found.receipts):
+            link.peer.heard()
+        if found.bye is not None:
+            bye = found.bye
+            self._part(link, bye.text, clean=bye.clean, final=bye.final)
+        elif death:
+            self._part(link, death, clean=False)
+        else:
+            link.beat()
+
+    def _met(self) -> bool:
+        return self._link is not None and self._link.peer is not None
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether a peer's end is not told yet: until then its successor has to wait."""
+        return any(isinstance(entry, _Parted) and entry.news for entry in self._entries)
+
+    # -- within: meeting and parting; the lock is held ---------------------------------------------
+
+    def _offer(self) -> None:
+        """The active end's; a folder that vanishes meanwhile is made again."""
+        for last in (False, False, True):
+            try:
+                self._link = FileLink.offer(self._place.make(), self._terms)
+                break
+            except FileNotFoundError:
+                if last:
+                    raise
+        if self._wakeups is not None and self._link is not None:
+            self._wakeups.watch(self._link.inbox)
+
+    def _let_in(self) -> None:
+        try:
+            link = self._hall.newcomer()
+        except FileNotFoundError:  # somebody cleared the folder away
+            self._place.make()
+            link = None
+        if link is None:
+            return
+        self._link = link
+        if self._wakeups is not None:
+            self._wakeups.watch(link.inbox)
+        self._turns.changed.notify_all()
+
+    def _part(self, link: FileLink, text: str, *, clean: bool, final: bool = False) -> None:
+        """The peer is gone; the active end tells so only if it need not look for it again."""
+        peer = link.peer
+        left = link.is_left
+        link.end()
+        self._link = None
+        self._parted += 1
+        if not self._is_open:
+            if left:
+                link.remove()
+            return
+        news = None
+        if clean or final or self._place.mode is Mode.PASSIVE:
+            who = "the other end" if peer is None else f"process {peer.card.pid}, the other end"
+            news = PeerGoneError(f"{who} of {self._place}, is gone: {text}", clean=clean)
+        else:
+            logger.info("looking for the next client job pipe=%s reason=%s", self._place, text)
+        self._entries.append(_Parted(link, news))
+
+    # -- within: reading ---------------------------------------------------------------------------
+
+    def _claim(self, arrival: _Arrival) -> Path | None:
+        """Takes the message's file, which its sender cannot withdraw then; None if it has."""
+        link, name = arrival
+        for _ in range(2):
+            if self._place.mode is Mode.ACTIVE:
+                target = link.folder / "taken" / name
+            else:
+                target = self._hall.taken() / f"{link.folder.name}-{name}"
+            with contextlib.suppress(FileNotFoundError):
+                (link.inbox / name).rename(target)
+                return target
+        return None
+
+    def _read(self, arrival: _Arrival, taken: Path) -> Message | None:
+        """The message; None if it cannot be read and is dropped. Its sender is told either way."""
+        link, name = arrival
+        msg, problem = None, ""
+        try:
+            msg = self._unpack(link, taken)
+        except (FrameError, SpoolError, OSError, TypeError, ValueError) as error:
+            problem = str(error) or type(error).__name__
+            logger.warning("unreadable message dropped pipe=%s error=%s", self._place, problem)
+            self._place.discard(taken, problem)
+        with self._turns.lock:
+            link.receipt(name, read=msg is not None, text=problem)
+        return msg
+
+    def _unpack(self, link: FileLink, taken: Path) -> Message:
+        size = taken.lstat().st_size
+        reader = SpoolReader(taken.parent)
+        if self._defer and size > INLINE_BYTES:
+            stored = StoredFrame.of_file(
+                *(reader, taken.name, size), partial(taken.unlink, missing_ok=True)
+            )
+            return _message(stored.layout.envelope, stored)
+        # Mapped only where its writer is of this host: what a server loses would be a SIGBUS.
+        mapped = link.peer is not None and link.peer.by_lock and self._place.mode is Mode.ACTIVE
+        memory = (reader.map if mapped else reader.read)(taken.name, size)
+        if self._defer:
+            stored = StoredFrame.of_bytes(bytes(memory))
+            msg = _message(stored.layout.envelope, stored)
+        else:
+            decoded = decode(memoryview(memory))
+            msg = _message(decoded.envelope, decoded.body)
+        taken.unlink(missing_ok=True)
+        return msg
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise PipeClosedError(f"{self._place} is not open, or was closed")
+
+
+def _give_up(link: FileLink, sent: Sent, msg: Message) -> None:
+    """Its sender waits no longer; one that is withdrawn is taken back if nobody has taken it."""
+    if sent.settled is None:
+        sent.given_up = True
+        if msg.withdrawn:
+            link.withdraw(int(sent.file))
+
+
+def _message(envelope: dict[str, Any], data: object) -> Message:
+    match envelope.get(ENVELOPE):
+        case [str(kind), str(topic), msg_id, req_id, float(sent_time)] if math.isfinite(sent_time):
+            check_id("msg_id", msg_id)
+            check_id("req_id", req_id)
+        case _:
+            raise FrameError("the frame's envelope does not say which message it is")
+    msg = Message(kind, topic, data, msg_id, req_id)
+    msg.sent_time = sent_time
+    msg.received_time = time.time()
+    return msg

@@ -1,0 +1,93 @@
+"""Where a FilePipe's channel lies in the shared folder, and what becomes of junk there."""
+
+import contextlib
+import logging
+import shutil
+import uuid
+from pathlib import Path
+from typing import Final
+
+from federant.pipe.base import Mode
+
+logger = logging.getLogger(__name__)
+
+QUARANTINED: Final = 100
+"""How many things are set aside at most; further ones stay where they are."""
+_LARGEST: Final = 1 << 20
+
+
+class FilePlace:
+    """One end of a channel, the folders that it made, and the corner for what is not ours."""
+
+    def __init__(self, root: Path, mode: Mode) -> None:
+        self.root = root
+        self.mode = mode
+        self.channel = ""
+        self._made: list[Path] = []
+        self._left_alone: set[Path] = set()
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.channel
+
+    @property
+    def quarantine(self) -> Path:
+        return self.folder / "quarantine"
+
+    def make(self, folder: Path | None = None) -> Path:
+        """Makes the folder, by default the channel's, and notes what had to be made."""
+        folder = self.folder if folder is None else folder
+        missing = []
+        above = folder
+        while not above.is_dir():
+            missing.append(above)
+            above = above.parent
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # the other end makes it too
+                path.mkdir(mode=0o700)
+                self._made.append(path)
+        return folder
+
+    def take_down(self) -> None:
+        """Removes the folders that this end made, if they are empty."""
+        for path in reversed(self._made):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        self._made.clear()
+
+    def set_aside(self, path: Path, why: str) -> None:
+        """Moves junk into the quarantine, where a person may look at it."""
+        if path in self._left_alone:
+            return
+        try:
+            self.make(self.quarantine)
+            if sum(1 for _ in self.quarantine.iterdir()) >= QUARANTINED:
+                raise OSError(f"{QUARANTINED} things lie in {self.quarantine} already")  # noqa: TRY301
+            target = self.quarantine / f"{path.name[:100]}-{uuid.uuid4().hex[:8]}"
+            path.rename(target)
+        except FileNotFoundError:
+            return  # somebody has taken it away meanwhile
+        except OSError as error:
+            self._left_alone.add(path)
+            logger.warning("junk left alone path=%s why=%s error=%s", path, why, error)
+        else:
+            logger.warning("junk set aside path=%s now=%s why=%s", path, target, why)
+
+    def discard(self, path: Path, why: str) -> None:
+        """The same for what a peer sent and nobody can read; what is large is removed."""
+        with contextlib.suppress(OSError):
+            if path.stat().st_size <= _LARGEST:
+                self.set_aside(path, why)
+            path.unlink()
+
+    def __str__(self) -> str:
+        return f"file pipe {self.root} channel={self.channel!r} mode={self.mode}"
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder of ours, whatever lies in it; the other end may be at it too."""
+    for _ in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    logger.warning("folder not removed path=%s", folder)

@@ -1,0 +1,58 @@
+"""Wakeups: the kernel's word that something has come into a folder; polling goes on all the same.
+
+It comes through inotify, if the package inotify_simple is there (the extra `file`). Of writers on
+other hosts the kernel knows nothing.
+"""
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+try:
+    import inotify_simple
+except ImportError:  # an optional package, and only for Linux
+    inotify_simple = None
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 1 << 16
+
+
+class Wakeups:
+    """A descriptor that becomes readable when a file appears, or is closed, in a watched folder."""
+
+    def __init__(self) -> None:
+        self._inotify: Any = None
+        if inotify_simple is not None:
+            try:
+                self._inotify = inotify_simple.INotify(nonblocking=True)
+            except OSError as error:  # each user has so many, and sandboxes have none
+                logger.info("no inotify, the folder is polled error=%s", error)
+
+    @property
+    def descriptor(self) -> int | None:
+        return None if self._inotify is None else int(self._inotify.fileno())
+
+    def watch(self, folder: Path) -> None:
+        """From now on; ends with the folder."""
+        if self._inotify is None:
+            return
+        flags = inotify_simple.flags
+        mask = flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE | flags.DELETE_SELF
+        try:
+            self._inotify.add_watch(folder, mask)
+        except OSError as error:
+            logger.info("not watched, but polled folder=%s error=%s", folder, error)
+
+    def drain(self) -> None:
+        if self._inotify is not None:
+            with contextlib.suppress(BlockingIOError):
+                while len(os.read(self._inotify.fileno(), _READ_BYTES)) == _READ_BYTES:
+                    pass
+
+    def close(self) -> None:
+        if self._inotify is not None:
+            self._inotify.close()
+            self._inotify = None
