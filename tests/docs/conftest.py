@@ -40,7 +40,8 @@ def blocks(page: Path) -> Iterator[Block]:
         if token.type in ("fence", "code_block"):
             line = token.map[0] + 1 if token.map else 0
             where = f"{page.relative_to(ROOT)}:{line}"
-            language = token.info.split()[0] if token.info.strip() else ""
+            named = re.match(r"(?:{ *\.)?(\w+)", token.info)  # ```python or ``` { .python }
+            language = named[1] if named else ""
             title = _TITLE.search(token.info)
             text = _INCLUDED.sub(lambda found: (ROOT / found["file"]).read_text(), token.content)
             yield Block(where, language, title[1] if title else "", text)
