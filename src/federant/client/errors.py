@@ -6,6 +6,8 @@ FlareAgentException
 │   ├── AgentEndException       the job has ended
 │   └── AgentPeerGoneException  the client job is out of reach
 ├── CallStateError              the call is not allowed in the agent's present state
+│   └── ApiCallError            nor is this one of federant.client's functions (also a RuntimeError)
+├── DifferenceError             a model has no difference from the one received (a RuntimeError too)
 └── JoinError                   join() does not know where to connect
 """
 
@@ -38,6 +40,17 @@ class AgentPeerGoneException(AgentClosed):
 
 class CallStateError(FlareAgentException):
     """The call is not allowed now: before start, without a task, or with one still held."""
+
+
+class ApiCallError(CallStateError, RuntimeError):
+    """A function of federant.client was called before or after its time; the text says what to do.
+
+    A RuntimeError as well, which is what training scripts that catch anything catch.
+    """
+
+
+class DifferenceError(FlareAgentException, RuntimeError):
+    """The task wants the difference from the model received, and the model sent has none."""
 
 
 class JoinError(FlareAgentException):

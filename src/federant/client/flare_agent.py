@@ -361,7 +361,9 @@ class FlareAgent:
                 f"got {type(data).__name__}"
             )
         name = data.get_header(HeaderKey.TASK_NAME) or errand.message.topic
-        return Task(name, str(errand.task_id), self.shareable_to_task_data(data))
+        headers = dict(data.get(HeaderKey.HEADERS) or {})
+        task_data = self.shareable_to_task_data(data)
+        return Task(name, str(errand.task_id), task_data, headers=headers)
 
     def shareable_to_task_data(self, shareable: Shareable) -> Any:
         """Makes the task's data; override it for trainers that want something else than a DXO.

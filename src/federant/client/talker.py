@@ -1,0 +1,82 @@
+"""Who talks for a training script: the agent of rank 0, or somebody in its place.
+
+A script of many processes has one that talks, rank 0. What the others do is decided here, by what
+they are given instead of an agent.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NoReturn, Protocol
+
+from federant.client.errors import ApiCallError
+from federant.client.flare_agent_with_fl_model import FlareAgentWithFLModel
+from federant.client.join import JOB_VARIABLE, SITE_VARIABLE, join
+from federant.client.task import Task
+from federant.exchange import DXO, FLModel
+
+RANK_VARIABLE = "RANK"
+"""Where torchrun and its kin say which of the processes this is."""
+
+
+class Talker(Protocol):
+    """What the client API needs of an agent; FlareAgentWithFLModel is one.
+
+    Each call means what FlareAgent says of it; a task's data is an FLModel.
+    """
+
+    site_name: str
+    job_id: str
+
+    def get_task(self, timeout: float | None = None) -> Task | None: ...
+    def submit_result(self, result: FLModel) -> bool: ...
+    def log(self, record: DXO) -> bool: ...
+    def stop(self) -> None: ...
+
+
+class Bystander:
+    """In the place of an agent in a process that is not the one that talks: it refuses."""
+
+    def __init__(self, rank: str) -> None:
+        self.site_name = os.environ.get(SITE_VARIABLE, "")
+        self.job_id = os.environ.get(JOB_VARIABLE, "")
+        self._rank = rank
+
+    def get_task(self, timeout: float | None = None) -> Task | None:  # noqa: ARG002  it refuses
+        self._refuse("receiving")
+
+    def submit_result(self, result: FLModel) -> bool:  # noqa: ARG002  it refuses
+        self._refuse("sending")
+
+    def log(self, record: DXO) -> bool:  # noqa: ARG002  it refuses
+        self._refuse("logging")
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ApiCallError(
+            f"{what} in the process of rank {self._rank}: only rank 0 talks to the federation; "
+            "call it where the rank is 0, and hand on to the others what they need by the "
+            "framework's own broadcast"
+        )
+
+
+def own_rank(rank: str | int | None) -> str:
+    """The rank that was given, else that of the environment, else "0"; ValueError for no rank."""
+    if rank is None:
+        return os.environ.get(RANK_VARIABLE) or "0"
+    if isinstance(rank, bool) or not isinstance(rank, str | int):
+        raise ValueError(  # noqa: TRY004  what callers of the API catch
+            f"rank must be a str or an int, got {rank!r:.100} of type {type(rank).__name__}"
+        )
+    return str(rank)
+
+
+def talker_for(rank: str, config_file: str | None) -> Talker:
+    """Who talks for the process of that rank: rank 0 joins, as ``join`` says, with its errors."""
+    if rank != "0":
+        return Bystander(rank)
+    found: Any = join(config_file, agent_class=FlareAgentWithFLModel)
+    talker: Talker = found
+    return talker
