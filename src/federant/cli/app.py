@@ -8,6 +8,7 @@ import typer
 
 from federant.cli.demo import demo
 from federant.cli.job import app as job
+from federant.cli.migrate import migrate
 from federant.cli.server import server
 from federant.cli.site import site
 from federant.cli.sites import sites
@@ -30,6 +31,7 @@ app.command("server")(server)
 app.command("site")(site)
 app.command("sites")(sites)
 app.add_typer(job, name="job")
+app.command("migrate")(migrate)
 app.command("version")(version)
 
 
