@@ -34,10 +34,17 @@ class Block:
     text: str
 
 
-def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of a page in their order; those that are only indented have no language."""
-    for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
-        if token.type in ("fence", "code_block"):
+def blocks(page: Path, under: str | None = None) -> Iterator[Block]:
+    """The blocks of a page in their order; those that are only indented have no language.
+
+    `under` is a heading of the second level: only the blocks of its part.
+    """
+    heading = ""
+    tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
+    for number, token in enumerate(tokens):
+        if token.type == "heading_open" and token.tag == "h2":
+            heading = tokens[number + 1].content
+        if token.type in ("fence", "code_block") and under in (None, heading):
             line = token.map[0] + 1 if token.map else 0
             where = f"{page.relative_to(ROOT)}:{line}"
             named = re.match(r"(?:{ *\.)?(\w+)", token.info)  # ```python or ``` { .python }

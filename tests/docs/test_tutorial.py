@@ -1,4 +1,4 @@
-"""The tutorial, followed by somebody who does what it says, in its order."""
+"""The tutorial and the README, followed by somebody who does what they say, in their order."""
 
 from __future__ import annotations
 
@@ -110,3 +110,15 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
         for block in blocks(ROOT / "docs" / "tutorial.md"):
             reader.follow(block)
         assert (tmp_path / "line.safetensors").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_the_federation_in_the_readme_comes_to_the_answer_that_it_says(tmp_path: Path) -> None:
+    with reader_in(tmp_path) as reader:
+        for block in blocks(ROOT / "README.md", under="A federation of your own"):
+            reader.follow(block)
+            if block.title == "site-a.toml":
+                site_a = (tmp_path / block.title).read_text()
+                site_b = site_a.replace("site-a", "site-b").replace('"1", "2", "3"', '"10"')
+                (tmp_path / "site-b.toml").write_text(site_b)
+        assert reader.printed == "finished [4.]\n"
