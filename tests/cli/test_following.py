@@ -155,3 +155,19 @@ def test_a_metric_is_told_with_the_trainers_own_step(server, follow) -> None:
 
     _, said = follow("site-1", happened=happened)
     assert said[0] == "site-1 step=3 loss=0.25"
+
+
+def test_what_was_lost_and_what_was_shown_is_told(server, follow) -> None:
+    def happened(job: str) -> None:
+        lost = "7 metrics were dropped at the trainer: it logged too fast"
+        events = [
+            Event(id="1", kind="DROPPED", tag="trainer", value=7.0, text=lost),
+            Event(id="2", kind="IMAGE", tag="sample", step=2, text="5 x 4 pixels of 3 channels"),
+        ]
+        server.store.add_events(job, "site-1", events)
+
+    _, said = follow("site-1", happened=happened)
+    assert said[:2] == [
+        "site-1 7 metrics were dropped at the trainer: it logged too fast",
+        "site-1 step=2 sample: 5 x 4 pixels of 3 channels",
+    ]

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from federant.codec import encode
 from federant.exchange import DXO, DataKind
-from federant.link import LinkConfigError, LinkRefused, LinkUnavailable, blob_ref
+from federant.link import LinkConfigError, LinkRefused, LinkUnavailable, blob_ref, operator
 from federant.link.messages import Event, JobState
 from federant.link.operator import Federation, Job, connect
 from federant.server.blobs import FolderBlobs
@@ -49,11 +49,6 @@ def test_keywords_become_the_parameters_of_the_workflow(federation: Federation) 
     assert (spec.workflow, spec.trainer, spec.sites) == ("cyclic", "digits", ("a", "b"))
     assert spec.params == {"name": "x", "rounds": 10}
     assert spec.name == "cyclic-digits"
-
-
-def test_one_site_in_place_of_a_list_of_sites_is_refused(federation: Federation) -> None:
-    with pytest.raises(TypeError, match="must be a sequence of names, got the str 'site-1'"):
-        federation.submit(trainer="digits", sites="site-1")
 
 
 def test_a_name_that_can_be_no_sites_is_refused_in_one_sentence(federation: Federation) -> None:
@@ -137,6 +132,61 @@ def test_events_are_asked_for_from_where_one_stopped(server, job: Job) -> None:
     assert [event.value for event in job.events(first.next).events] == [0.25]
 
 
+def test_a_series_holds_every_metric_of_a_tag_and_a_site(
+    server, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator, "_PAGE", 2)  # so that it takes more than one call
+    server.store.add_events(job.id, "site-1", [loss(number) for number in (1, 2, 3, 4)])
+    server.store.add_events(job.id, "site-2", [loss(5)])
+    server.store.add_events(job.id, "site-1", [Event(id="t", kind="TEXT", tag="loss", text="x")])
+    assert [event.step for event in job.series()] == [1, 2, 3, 4, 5]
+    assert [event.step for event in job.series("loss", "site-1")] == [1, 2, 3, 4]
+    assert list(job.series("accuracy")) == []
+
+
+def test_metrics_come_summed_up_with_what_was_lost(server, job: Job) -> None:
+    server.store.seen_site("site-1", "first", ())
+    server.store.add_events(job.id, "site-1", [loss(2), loss(1), loss(4)])
+    lost = Event(id="d", kind="DROPPED", tag="trainer", value=7.0, text="7 were dropped")
+    server.store.add_events(job.id, "site-1", [lost])
+    reply = job.metrics()
+    (row,) = reply.metrics
+    assert (row.site, row.tag, row.count) == ("site-1", "loss", 3)
+    assert (row.last, row.least, row.greatest) == (0.25, 0.25, 1.0)
+    assert (row.first_step, row.last_step) == (1, 4)
+    assert reply.dropped == {"site-1": 7}
+    assert [part.metrics_dropped for part in job.view().sites] == [7]
+
+
+def test_what_an_event_refers_to_comes_as_it_was_put(server, job: Job) -> None:
+    blob = server.blobs.put([b"a long text"])
+    event = Event(id="1", kind="TEXT", tag="note", text="a lo", blob=blob)
+    server.store.add_events(job.id, "site-1", [event])
+    (told,) = job.events().events
+    assert told.blob == blob
+    assert job.event_bytes(told.seq) == b"a long text"
+
+
+def test_an_event_that_refers_to_nothing_has_no_bytes(server, job: Job) -> None:
+    server.store.add_events(job.id, "site-1", [loss(1)])
+    (told,) = job.events().events
+    with pytest.raises(LinkRefused, match="refers to no blob"):
+        job.event_bytes(told.seq)
+    with pytest.raises(LinkRefused, match=f"job {job.id} has no event 999"):
+        job.event_bytes(999)
+
+
+@pytest.mark.parametrize("word", ["sites", "sinks"])
+def test_one_name_in_place_of_a_list_is_refused(federation: Federation, word: str) -> None:
+    with pytest.raises(TypeError, match=f"{word} must be a sequence of names"):
+        federation.submit(trainer="digits", **{word: "x"})
+
+
+def test_a_sink_that_nobody_knows_is_refused(federation: Federation) -> None:
+    with pytest.raises(ValueError, match=r"sinks\.0 'syslog': Input should be 'tensorboard', "):
+        federation.submit(trainer="digits", sinks=["syslog"])
+
+
 def test_following_yields_events_until_the_job_has_ended(server, job: Job) -> None:
     server.store.add_events(job.id, "site-1", [loss(1)])
     seen = []
@@ -178,8 +228,8 @@ def test_waiting_for_the_end_fetches_no_events(
 ) -> None:
     events, fetched, looked = server.store.events, [], threading.Event()
 
-    def watched(*arguments: object) -> object:
-        found = events(*arguments)
+    def watched(*arguments: object, **filters: object) -> object:
+        found = events(*arguments, **filters)
         fetched.extend(found)
         looked.set()
         return found

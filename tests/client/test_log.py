@@ -8,6 +8,12 @@ import pytest
 from federant.client import metrics
 from federant.client.flare_agent import FlareAgent
 from federant.exchange import DXO, AnalyticsDataType, DataKind, create_analytic_dxo
+from federant.exchange.metric_batch import (
+    BATCH_TOPIC,
+    TAKES_BATCHES_TOPIC,
+    Logged,
+    read_batch,
+)
 from federant.pipe import Message, Mode, Pipe
 
 
@@ -88,7 +94,7 @@ def test_records_that_wait_take_so_many_bytes_and_no_more(
     assert taken == [True] * taken.count(True) + [False] * taken.count(False)
     assert 1 <= taken.count(True) <= 4
     assert agent.metrics_dropped == taken.count(False)
-    assert "bytes; at most 4096 and 500000 may" in caplog.text
+    assert f"bytes; at most {metrics.QUEUE_LENGTH} and 500000 may" in caplog.text
     job.metrics.resume()
     for _ in range(taken.count(True)):
         job.read_metric()
@@ -129,6 +135,74 @@ def test_a_record_that_cannot_travel_is_counted_and_the_next_one_goes(
     assert job.read_metric().data["track_value"] == 2.0
     assert agent.metrics_dropped == 1
     assert "a record cannot be sent: data['tag'] cannot travel" in caplog.text
+
+
+def batches_are_taken(job: Any, agent: FlareAgent) -> None:
+    """Until the client job has said so, and the agent has heard it, records come one by one."""
+    for _ in range(2):  # whoever reads the second has done with the first
+        assert job.metrics.send_to_peer(Message.new_request(TAKES_BATCHES_TOPIC, None), timeout=10)
+
+
+def test_a_client_job_that_takes_batches_gets_all_that_gathered(
+    job: Any, agent: FlareAgent
+) -> None:
+    batches_are_taken(job, agent)
+    count = 3 * metrics.BATCH_LENGTH
+    text = create_analytic_dxo("note", "half way", AnalyticsDataType.TEXT)
+    for number in range(count):
+        if number == count // 2:
+            assert agent.log(text)
+        assert agent.log(record(float(number)))
+    logged: list[Logged] = []
+    messages = 0
+    while len(logged) < count + 1:
+        message = job.metrics.wait_next(10)
+        assert message.topic == BATCH_TOPIC
+        batch = read_batch(message.data)
+        assert len(batch.logged) <= metrics.BATCH_LENGTH
+        assert batch.dropped == 0
+        logged += batch.logged
+        messages += 1
+    assert 3 <= messages < count / 10
+    assert [each.what for each in logged[:2]] == [("loss", 0.0, 0), ("loss", 1.0, 1)]
+    assert isinstance(logged[count // 2].what, DXO)
+    assert logged[-1].what == ("loss", count - 1.0, count - 1)
+    times = [each.time for each in logged]
+    assert times == sorted(times)
+
+
+def test_the_next_batch_tells_what_was_dropped_before_it(
+    job: Any, agent: FlareAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "QUEUE_LENGTH", 3)
+    batches_are_taken(job, agent)
+    job.metrics.pause()
+    while agent.log(record(1.0)):
+        pass
+    job.metrics.resume()
+    assert agent.flush_metrics(10)
+    assert agent.log(record(2.0))
+    assert agent.flush_metrics(10)
+    told = 0
+    while told < agent.metrics_dropped:
+        told += read_batch(job.metrics.wait_next(10).data).dropped
+    assert told == agent.metrics_dropped == 1
+
+
+def test_a_record_that_cannot_travel_costs_its_batch_nothing_else(
+    job: Any, agent: FlareAgent
+) -> None:
+    batches_are_taken(job, agent)
+    for value in (type, 1.0, type, 2.0):
+        assert agent.log(DXO(DataKind.APP_DEFINED, {"tag": value}))
+    assert agent.log(record(3.0))
+    assert agent.flush_metrics(10)
+    arrived: list[Any] = []
+    while len(arrived) < 3:
+        arrived += [each.what for each in read_batch(job.metrics.wait_next(10).data).logged]
+    assert [each.data["tag"] for each in arrived[:2]] == [1.0, 2.0]
+    assert arrived[2] == ("loss", 3.0, 3)
+    assert agent.metrics_dropped == 2
 
 
 def test_stop_sends_what_was_logged_before(

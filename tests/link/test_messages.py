@@ -95,7 +95,12 @@ GOLDEN: list[tuple[BaseModel, str]] = [
     (
         EventsRequest(events=(Event(id="1", kind="METRIC", tag="loss", value=0.5, step=2),)),
         '{"events":[{"id":"1","kind":"METRIC","tag":"loss","value":0.5,"step":2,"text":"",'
-        '"time":null,"task":""}]}',
+        '"time":null,"task":"","blob":null}]}',
+    ),
+    (
+        EventsRequest(events=(Event(id="1", kind="IMAGE", tag="x", blob=BLOB),)),
+        '{"events":[{"id":"1","kind":"IMAGE","tag":"x","value":null,"step":null,"text":"",'
+        '"time":null,"task":"","blob":' + BLOB_JSON + "}]}",
     ),
 ]
 
@@ -104,6 +109,11 @@ GOLDEN: list[tuple[BaseModel, str]] = [
 def test_each_message_keeps_its_form(message: BaseModel, text: str) -> None:
     assert message.model_dump_json() == text
     assert type(message).model_validate_json(text) == message
+
+
+def test_an_event_of_a_peer_that_knows_no_blobs_is_read() -> None:
+    old = '{"id":"1","kind":"TEXT","tag":"","value":null,"step":null,"text":"","task":""}'
+    assert Event.model_validate_json(old).blob is None
 
 
 def test_fields_of_a_newer_peer_are_ignored() -> None:
@@ -133,6 +143,8 @@ def test_a_value_that_json_lacks_arrives_all_the_same(value: float) -> None:
         (EventsRequest, {"events": [{"id": "1", "kind": "TEXT"}] * 1001}),
         (Event, {"id": "1", "kind": "TEXT", "text": "x" * 20_001}),
         (Event, {"id": "1", "kind": "TEXT", "time": "NaN"}),
+        (Event, {"id": "1", "kind": "IMAGE", "blob": {"digest": "ab" * 32, "size": 21 << 20}}),
+        (JobSpec, {"name": "n", "trainer": "t", "sinks": ["syslog"]}),
         (Event, {"id": "1", "kind": "TEXT", "step": 1 << 63}),
         (SiteStateRequest, {"state": "failed", "text": "x" * 20_001}),
         (ResultRequest, {"attempt": 1 << 31, "rc": "OK"}),

@@ -23,7 +23,11 @@ LINK = {
     ("put", "/link/v1/blobs/{digest}"): (None, "Done"),
     ("get", "/link/v1/blobs/{digest}"): (None, None),
 }
-FILES = ["/link/v1/blobs/{digest}", "/api/v1/jobs/{job_id}/models/{which}"]
+FILES = [
+    "/link/v1/blobs/{digest}",
+    "/api/v1/jobs/{job_id}/models/{which}",
+    "/api/v1/jobs/{job_id}/events/{seq}/blob",
+]
 
 
 @pytest.fixture

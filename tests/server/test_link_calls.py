@@ -399,3 +399,26 @@ def test_long_polls_hold_no_other_call_up(link: Link, services: Services, job: J
     assert client.hello("run").server_id == "s-test"
     services.wakeups.close()
     assert all(poll.answer().task is None for poll in polls)
+
+
+def test_an_event_refers_to_what_its_site_has_put(
+    link: Link, store: Store, job: JobRow, blobs: FolderBlobs
+) -> None:
+    event = Event(id="1", kind="IMAGE", tag="sample", blob=BLOB)
+    with pytest.raises(LinkRefused, match="which an event refers to; put it") as caught:
+        link("site-1").add_events(job.id, [event])
+    assert caught.value.code == ErrorCode.BLOB_MISSING
+    link("site-1").put_blob(BLOB, chunks_of(DATA))
+    link("site-1").add_events(job.id, [event])
+    (row,) = store.events(job.id)
+    assert row.blob == BLOB
+    assert blobs.path(BLOB.digest).read_bytes() == DATA
+
+
+def test_an_event_refers_to_nothing_that_only_another_site_has_put(
+    link: Link, store: Store, job: JobRow
+) -> None:
+    link("site-1").put_blob(BLOB, chunks_of(DATA))
+    with pytest.raises(LinkRefused, match=f"site site-2 has not put blob {BLOB.digest}"):
+        link("site-2").add_events(job.id, [Event(id="1", kind="IMAGE", blob=BLOB)])
+    assert store.events(job.id) == []

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
+import queue
+from collections.abc import Callable, Sequence
 
+import numpy as np
+import pytest
+
+from federant.client import FlareAgent
+from federant.client.tracking import SummaryWriter
 from federant.exchange import DXO, AnalyticsDataType, DataKind, create_analytic_dxo
-from federant.link.messages import Event
+from federant.exchange.metric_batch import BATCH_TOPIC, Logged, MetricBatch, Scalar
+from federant.link import BlobRef, blob_ref
+from federant.link.messages import MAX_TEXT_CHARS, Event
 from federant.pipe import MemoryPipe, Message, Mode
-from federant.site.metrics import MetricRelay, events_of
+from federant.site.metrics import MetricRelay, events_of, events_of_batch
+from federant.site.png import png
 
 
 def parts(record: DXO) -> list[tuple[object, ...]]:
@@ -49,6 +58,130 @@ def test_numpys_numbers_are_numbers_and_what_no_float_holds_is_a_text():
 def test_events_of_one_record_have_the_same_ids_each_time_so_that_they_count_once():
     record = DXO(DataKind.METRICS, {"loss": 1.0, "acc": 0.5})
     assert [event.id for event in events_of(record, "r7")] == ["r7-0", "r7-1"]
+
+
+def test_a_dict_without_a_tag_tells_each_part_by_its_own_name():
+    record = create_analytic_dxo("", {"loss": 0.5}, AnalyticsDataType.METRICS, global_step=1)
+    assert parts(record) == [("METRIC", "loss", 1, 0.5, "")]
+
+
+def test_parameters_and_tags_are_no_metrics_even_if_they_are_numbers():
+    both = {"lr": 0.1, "name": "x"}
+    assert parts(create_analytic_dxo("", both, AnalyticsDataType.PARAMETERS)) == [
+        ("PARAMETER", "lr", None, None, "0.1"),
+        ("PARAMETER", "name", None, None, "x"),
+    ]
+    assert parts(create_analytic_dxo("seed", 7, AnalyticsDataType.TAG)) == [
+        ("TAG", "seed", None, None, "7")
+    ]
+
+
+def test_an_image_becomes_a_file_and_the_event_refers_to_it():
+    kept: list[bytes] = []
+
+    def keep(data: bytes) -> BlobRef:
+        kept.append(data)
+        return blob_ref([data])
+
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    record = create_analytic_dxo("x", pixels, AnalyticsDataType.IMAGE, global_step=2)
+    (event,) = events_of(record, "r", 7.0, keep)
+    assert (event.kind, event.tag, event.step, event.value) == ("IMAGE", "x", 2, None)
+    assert event.text == "5 x 4 pixels of 3 channels"
+    assert kept == [png(pixels)]
+    assert event.blob == blob_ref(kept)
+    assert event.time == 7.0
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.zeros((4, 5, 3), np.uint8), "5 x 4 pixels of 3 channels, dropped: too many images"),
+        (np.zeros((4, 5)), "an image cannot be shown: it is float64 of shape (4, 5)"),
+        ("picture", "an image cannot be shown: it is str"),
+    ],
+)
+def test_of_an_image_that_cannot_go_it_is_said_why(value: object, said: str):
+    record = create_analytic_dxo("x", value, AnalyticsDataType.IMAGE)
+    (event,) = events_of(record, "r", None, lambda data: None)  # noqa: ARG005
+    assert event.blob is None
+    assert event.text.startswith(said)
+
+
+def test_of_a_long_text_the_event_has_the_beginning_and_refers_to_the_rest():
+    kept: list[bytes] = []
+
+    def keep(data: bytes) -> BlobRef:
+        kept.append(data)
+        return blob_ref([data])
+
+    text = "é" * (MAX_TEXT_CHARS + 1)
+    short, long = (
+        next(events_of(create_analytic_dxo("x", t, AnalyticsDataType.TEXT), "r", None, keep))
+        for t in (text[1:], text)
+    )
+    assert (short.text, short.blob) == (text[1:], None)
+    assert (long.text, long.blob) == (text[1:], blob_ref([text.encode()]))
+    assert kept == [text.encode()]
+
+
+def test_a_batch_tells_first_what_was_lost_and_then_its_records_in_order():
+    text = create_analytic_dxo("note", "", AnalyticsDataType.TEXT)
+    logged = [Logged(1.0, Scalar("loss", 0.5, 3)), Logged(2.0, text)]
+    lost, number, note = events_of_batch(MetricBatch(logged, 4), "b")
+    assert (lost.kind, lost.tag, lost.value) == ("DROPPED", "trainer", 4.0)
+    assert lost.text.startswith("4 metrics were dropped at the trainer: ")
+    assert (number.kind, number.tag, number.value, number.step) == ("METRIC", "loss", 0.5, 3)
+    assert (note.kind, note.text) == ("TEXT", "")
+    assert [number.time, note.time] == [1.0, 2.0]
+    assert len({lost.id, number.id, note.id}) == 3
+
+
+@pytest.fixture
+def come() -> queue.SimpleQueue[Event]:
+    """The events that a relay has made."""
+    return queue.SimpleQueue()
+
+
+def into(come: queue.SimpleQueue[Event]) -> Callable[[Sequence[Event]], None]:
+    def on_events(events: Sequence[Event]) -> None:
+        for event in events:
+            come.put(event)
+
+    return on_events
+
+
+def test_the_relay_says_that_it_takes_batches_to_whoever_has_sent_a_record(
+    come: queue.SimpleQueue[Event],
+) -> None:
+    relay = MetricRelay(MemoryPipe("batches", Mode.PASSIVE), into(come))
+    relay.start()
+    with FlareAgent(metric_pipe=MemoryPipe("batches", Mode.ACTIVE), heartbeat_timeout=0) as agent:
+        writer = SummaryWriter(agent)
+        messages = set()
+        for number in range(1000):
+            writer.add_scalar("loss", float(number), number)
+        writer.add_image("x", np.zeros((3, 4, 4), np.uint8))
+        for number in range(1000):
+            event = come.get(timeout=30)
+            assert event.value == number
+            messages.add(event.id.rpartition("-")[0])
+        assert come.get(timeout=30).kind == "IMAGE"
+    relay.close()
+    assert len(messages) < 1000
+
+
+def test_the_relay_drops_what_is_no_batch(come: queue.SimpleQueue[Event]) -> None:
+    relay = MetricRelay(MemoryPipe("junk", Mode.PASSIVE), into(come))
+    relay.start()
+    pipe = MemoryPipe("junk", Mode.ACTIVE)
+    pipe.open("metric")
+    assert pipe.send(Message.new_request(BATCH_TOPIC, {"tags": 1}), 10)
+    assert pipe.send(Message.new_request("metric", DXO(DataKind.METRICS, {"a": 1})), 10)
+    assert come.get(timeout=30).tag == "a"
+    assert come.empty()
+    relay.close()
+    pipe.close()
 
 
 def test_the_relay_reads_records_and_drops_what_is_none():

@@ -175,7 +175,11 @@ def _line(event: EventView) -> str:
     where = event.site or "server"
     # The trainer's own count, whatever it counts; not a round, which people read from 1.
     step = "" if event.step is None else f" step={event.step}"
-    if event.kind == "STATUS":
+    if event.kind == "DROPPED":
+        what = event.text
+    elif event.kind == "IMAGE":
+        what = f"{event.tag}: {event.text}"
+    elif event.kind == "STATUS":
         what = f"{event.tag}: {event.text}" if event.text else event.tag
     else:
         what = event.text if event.value is None else f"{event.tag}={event.value:.6g}"

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
+from collections.abc import Sequence
 from copy import deepcopy
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from federant.client.endings import ending
 from federant.exchange import DXO
+from federant.exchange.metric_batch import (
+    BATCH_TOPIC,
+    METRIC_TOPIC,
+    TAKES_BATCHES_TOPIC,
+    Logged,
+    MetricBatch,
+    batch_of,
+    scalar_of,
+)
 from federant.pipe import Message, PipeHandler
 from federant.spool import SpoolError
 
-METRIC_TOPIC = "metric"
-
-QUEUE_LENGTH = 4096
+QUEUE_LENGTH = 65_536
 """Records that wait for the client job before new ones are dropped."""
 
 QUEUE_BYTES = 64 << 20
-"""What the records that wait, and the one that is being sent, may take in memory."""
+"""What the records that wait, and those that are being sent, may take in memory."""
 
 OBJECT_BYTES = 64
 """What any value in a record is reckoned to take, beside its text or its array."""
+
+BATCH_LENGTH: Final = 2048
+BATCH_BYTES: Final = 1 << 20
+"""What one message holds at most, unless a single record is larger."""
+
+GATHER_SECONDS: Final = 0.02
+"""How long the thread lets records gather: each time that it runs, the training loop does not."""
+
+_SCALAR_BYTES: Final = 5 * OBJECT_BYTES
+_LEVELS: Final = 8
+
+_ATOMS: Final = frozenset({int, float, bool, str, bytes, type(None)})
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +59,16 @@ class _Why(StrEnum):
 
 
 class _Waiting(NamedTuple):
-    record: DXO
     size: int
+    logged: Logged
 
 
 class MetricSender:
     """Sends records in the order in which they were put; thread-safe.
 
     ``dropped`` counts the records that did not arrive: the queue was full, the client job did not
-    read them, or they hold what cannot travel. The end of the channel ends the sender and nothing
-    else.
+    read them, or they hold what cannot travel. The client job is told of it with the records that
+    follow. The end of the channel ends the sender and nothing else.
     """
 
     def __init__(self, handler: PipeHandler, send_timeout: float) -> None:
@@ -55,15 +76,20 @@ class MetricSender:
         self._send_timeout = send_timeout
         self._condition = threading.Condition()
         self._queue: deque[_Waiting] = deque()
-        self._bytes = 0  # of the queue, and of the record that is being sent
+        self._bytes = 0  # of the queue, and of the records that are being sent
+        self._batches = False  # whether the client job has said that it reads them
+        self._idle = False  # whether the thread waits for a record to come
+        self._hurry = 0  # how many wait for the queue to be empty
         self._sending = False
         self._ended = False
         self._warned: set[_Why] = set()
+        self._untold = 0  # of those dropped, what the client job does not know
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="federant-metrics", daemon=True)
 
     def start(self) -> None:
         self._handler.set_status_cb(lambda status: self._end(str(ending(status))))
+        self._handler.set_message_cb(self._on_message)
         self._handler.start()
         self._thread.start()
 
@@ -78,7 +104,12 @@ class MetricSender:
 
         TypeError for what cannot be copied.
         """
-        size = _size(record.data) + _size(record.meta)
+        now = time.time()
+        scalar = scalar_of(record) if self._batches else None
+        if scalar is None:
+            size = _size(record.data) + _size(record.meta)
+        else:
+            size = _SCALAR_BYTES + len(scalar.tag)
         with self._condition:
             if self._ended:
                 return False
@@ -90,15 +121,22 @@ class MetricSender:
                     f"bytes; at most {QUEUE_LENGTH} and {QUEUE_BYTES} may",
                 )
                 return False
-            self._queue.append(_Waiting(_copy(record), size))
+            self._queue.append(_Waiting(size, Logged(now, scalar or _copy(record))))
             self._bytes += size
-            self._condition.notify_all()
+            if self._idle:
+                self._idle = False
+                self._condition.notify_all()
             return True
 
     def flush(self, seconds: float) -> bool:
         """Waits at most so long until nothing is left to be sent; whether that is so."""
         with self._condition:
-            return self._condition.wait_for(self._is_done, seconds)
+            self._hurry += 1
+            self._condition.notify_all()
+            try:
+                return self._condition.wait_for(self._is_done, seconds)
+            finally:
+                self._hurry -= 1
 
     def _is_done(self) -> bool:
         waits = self._queue or self._sending
@@ -112,39 +150,79 @@ class MetricSender:
                 self._queue.clear()
                 self._condition.notify_all()
 
+    def _on_message(self, message: Message) -> None:
+        if message.topic == TAKES_BATCHES_TOPIC:
+            self._batches = True
+        else:
+            logger.warning("ignored message=%s: nothing is asked of a sender of metrics", message)
+
     def _run(self) -> None:
         try:
-            while (waiting := self._next()) is not None:
+            while waiting := self._next():
                 self._send(waiting)
+                self._sent()
         finally:
             self._end("the thread that sends metrics has ended")
 
-    def _next(self) -> _Waiting | None:
+    def _next(self) -> Sequence[_Waiting]:
+        """What goes out next; empty when nothing more shall."""
         with self._condition:
-            self._condition.wait_for(lambda: self._queue or self._ended)
+            if not self._queue:
+                self._idle = True
+                self._condition.wait_for(lambda: self._queue or self._ended)
+                self._idle = False
+            if self._batches:
+                self._condition.wait_for(lambda: self._hurry or self._ended, GATHER_SECONDS)
             if self._ended:
-                return None
+                return ()
             self._sending = True
-            return self._queue.popleft()
+            return self._take(BATCH_LENGTH if self._batches else 1)
 
-    def _send(self, waiting: _Waiting) -> None:
-        why, text = _Why.UNREAD, "the client job did not read a record"
+    def _take(self, most: int) -> list[_Waiting]:
+        taken = [self._queue.popleft()]
+        size = taken[0].size
+        while self._queue and len(taken) < most and size + self._queue[0].size <= BATCH_BYTES:
+            taken.append(self._queue.popleft())
+            size += taken[-1].size
+        return taken
+
+    def _sent(self) -> None:
+        with self._condition:
+            self._sending = False
+            self._condition.notify_all()
+
+    def _send(self, waiting: Sequence[_Waiting]) -> None:
+        with self._condition:
+            untold = self._untold if self._batches else 0
+            self._untold -= untold
+        why, text = _Why.UNREAD, "the client job did not read it"
         try:
             read = self._handler.send_to_peer(
-                Message.new_request(METRIC_TOPIC, waiting.record), timeout=self._send_timeout
+                self._message([each.logged for each in waiting], untold), self._send_timeout
             )
         except (TypeError, SpoolError) as error:
+            if len(waiting) > 1:  # the others shall not suffer for it
+                with self._condition:
+                    self._untold += untold
+                for each in waiting:
+                    self._send([each])
+                return
             read = False
             why, text = _Why.UNFIT, f"a record cannot be sent: {error}"
         with self._condition:
-            self._sending = False
-            self._bytes -= waiting.size
+            self._bytes -= sum(each.size for each in waiting)
             if not read:
-                self._drop(1, why, text)
-            self._condition.notify_all()
+                self._untold += untold
+                self._drop(len(waiting), why, text)
+
+    def _message(self, logged: Sequence[Logged], untold: int) -> Message:
+        if self._batches:
+            return Message.new_request(BATCH_TOPIC, batch_of(MetricBatch(logged, untold)))
+        return Message.new_request(METRIC_TOPIC, logged[0].what)
 
     def _drop(self, count: int, why: _Why, text: str) -> None:
         self.dropped += count
+        self._untold += count
         if count and why not in self._warned:
             self._warned.add(why)
             logger.warning(
@@ -154,7 +232,7 @@ class MetricSender:
 
 def _copy(record: DXO) -> DXO:
     try:
-        return DXO(record.data_kind, deepcopy(record.data), deepcopy(record.meta))
+        return DXO(record.data_kind, _copied(record.data), _copied(record.meta))
     except Exception as error:
         raise TypeError(
             f"a record must be copied to be sent later, and this one cannot be: {error}; log "
@@ -162,7 +240,19 @@ def _copy(record: DXO) -> DXO:
         ) from error
 
 
-def _size(value: Any, levels: int = 8) -> int:
+def _copied(value: Any) -> Any:
+    """As deepcopy, in a tenth of its time for what is usual."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict:
+        return {_copied(key): _copied(part) for key, part in value.items()}
+    if kind is list:
+        return [_copied(part) for part in value]
+    return deepcopy(value)
+
+
+def _size(value: Any, levels: int = _LEVELS) -> int:
     """About how many bytes of memory a copy of it takes; what lies deeper counts as nothing."""
     if isinstance(value, str | bytes | bytearray):
         return OBJECT_BYTES + len(value)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from federant.link.messages import EventView, JobState, JobView, SiteState
-from federant.site.events import STATUS
+from federant.link.messages import EventKind, EventView, JobState, JobView, SiteState
 
 _TROUBLES: Final = frozenset({"stalled", "died", "lost", "failed"})
 """News of a site's trainer that are shown until there is other news of it."""
@@ -72,7 +71,7 @@ class Progress:
             site = self.sites.get(event.site)
             if site is None:
                 continue
-            if event.kind == STATUS:
+            if event.kind == EventKind.STATUS:
                 site.trouble = event.tag if event.tag in _TROUBLES else ""
             elif event.value is not None and event.step is not None:
                 site.metrics.setdefault(event.step, {})[event.tag] = event.value

@@ -23,7 +23,7 @@ from pydantic import (
 
 PROTOCOL: Final = "federant.link"
 VERSION: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("blob-range", "blob-resume", "long-poll")
+FEATURES: Final[tuple[str, ...]] = ("blob-range", "blob-resume", "event-blobs", "long-poll")
 
 VERSION_HEADER: Final = "federant-link"
 """Header of every link call, and of the operator's that change something: the version spoken."""
@@ -42,6 +42,8 @@ MAX_EVENTS: Final = 1000
 """How many events one message may bring."""
 MAX_TEXT_CHARS: Final = 20_000
 """The longest text of an event, and of what a site says about a job."""
+MAX_EVENT_BLOB_BYTES: Final = 20 << 20
+"""The largest blob that an event may refer to: an image, or a text that is longer than its own."""
 MAX_HEADERS_CHARS: Final = 256 * 1024
 """The most that all headers of a result may come to, as JSON."""
 
@@ -146,6 +148,33 @@ class HoldState(StrEnum):
     HELD = "held"
     CANCELLED = "cancelled"
     DONE = "done"
+
+
+class EventKind(StrEnum):
+    """What an event tells; sites may have kinds of their own, which are read as texts."""
+
+    METRIC = "METRIC"
+    """A number, in ``value``."""
+    TEXT = "TEXT"
+    IMAGE = "IMAGE"
+    """A PNG file, as ``blob``."""
+    PARAMETER = "PARAMETER"
+    """What the training is like: ``text`` is the value of the parameter that ``tag`` names."""
+    TAG = "TAG"
+    """As PARAMETER, of the run; the last one counts."""
+    STATUS = "STATUS"
+    """How the job stands at the site: ``tag`` is the state, ``text`` is for people."""
+    DROPPED = "DROPPED"
+    """So many (``value``) records were lost; ``tag`` says where. Each is told of once."""
+
+
+class SinkName(StrEnum):
+    """Where a job's metrics may go on to, beside the server's own tables."""
+
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+    WANDB = "wandb"
+    PROMETHEUS = "prometheus"
 
 
 class CommitOutcome(StrEnum):
@@ -304,12 +333,20 @@ class MissingReply(WireModel):
     missing: tuple[MissingBlob, ...]
 
 
+def _small(blob: BlobRef) -> BlobRef:
+    if blob.size > MAX_EVENT_BLOB_BYTES:
+        raise ValueError(
+            f"it has {blob.size} bytes, and what an event refers to may have {MAX_EVENT_BLOB_BYTES}"
+        )
+    return blob
+
+
 class Event(WireModel):
     """A metric or a line of text from a site; ``id`` is the site's own and makes it count once."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     kind: Annotated[str, Field(max_length=100)]
-    """What it is: ``METRIC``, ``TEXT``, or another of the site's kinds."""
+    """What it is: an EventKind, or another of the site's kinds."""
     tag: Annotated[str, Field(max_length=1000)] = ""
     value: Number | None = None
     step: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
@@ -317,6 +354,9 @@ class Event(WireModel):
     time: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """When it happened, on the clock of whoever saw it; the server's time of arrival if absent."""
     task: Annotated[str, Field(max_length=200)] = ""
+    blob: Annotated[BlobRef, AfterValidator(_small)] | None = None
+    """An image, or the whole of a text that ``text`` has the beginning of; put before by the same
+    site."""
 
 
 class EventsRequest(WireModel):
@@ -341,6 +381,8 @@ class JobSpec(BaseModel):
     """The sites that take part; empty means every site that the server knows or comes to know, each
     from when it is ready."""
     initial_model: BlobRef | None = None
+    sinks: tuple[SinkName, ...] = ()
+    """Where its metrics go on to; what that is like is said by the server's operator."""
 
 
 class JobSiteView(WireModel):
@@ -351,6 +393,8 @@ class JobSiteView(WireModel):
     """Bytes of results that the server took from the site for this job."""
     bytes_down: int = 0
     """Bytes of the data of the tasks whose results were taken; counted once, with the result."""
+    metrics_dropped: int = 0
+    """Records that the site had to drop, at its trainer or on their way."""
 
 
 class JobView(WireModel):
@@ -390,6 +434,7 @@ class EventView(WireModel):
     step: int | None
     text: str
     time: float
+    blob: BlobRef | None = None
 
 
 class JobEventsReply(WireModel):
@@ -397,6 +442,42 @@ class JobEventsReply(WireModel):
     next: int
     """The ``after`` of the next call."""
     job_state: JobState
+
+
+class MetricView(WireModel):
+    """All that a site logged under one tag, in a few numbers."""
+
+    site: str
+    """Empty for the server's own."""
+    tag: str
+    count: int
+    last: Number
+    """The newest to arrive."""
+    least: Number | None
+    """None if no value was a number."""
+    greatest: Number | None
+    first_step: int | None
+    """The smallest and the largest step that any of them named."""
+    last_step: int | None
+    time: float
+    """When the newest was logged."""
+
+
+class SinkView(WireModel):
+    """How far one of the job's sinks has come."""
+
+    sink: SinkName
+    behind: int
+    """How many events it has not been given yet."""
+    error: str = ""
+    """Why it cannot go on at the moment."""
+
+
+class MetricsReply(WireModel):
+    metrics: tuple[MetricView, ...] = ()
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """By site, how many records were lost on the way."""
+    sinks: tuple[SinkView, ...] = ()
 
 
 class ModelView(WireModel):

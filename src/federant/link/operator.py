@@ -27,12 +27,14 @@ from .messages import (
     NAME_RULE,
     BlobRef,
     Done,
+    EventKind,
     EventView,
     JobEventsReply,
     JobSpec,
     JobsReply,
     JobState,
     JobView,
+    MetricsReply,
     ModelsReply,
     ModelView,
     SitesReply,
@@ -42,6 +44,8 @@ from .messages import (
 
 _RETRY_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 60.0
+_PAGE: Final = 10_000
+"""How many events are asked for at once where all are wanted."""
 _BEHIND_ALL: Final = 1 << 62
 """After it comes no event: who asks for what does is told of the job's end, and of nothing else."""
 
@@ -93,18 +97,22 @@ class Federation:
         sites: Sequence[str] = (),
         initial_model: Model | None = None,
         params: Mapping[str, Any] | None = None,
+        sinks: Sequence[str] = (),
         job_id: str | None = None,
         **more_params: Any,
     ) -> Job:
         """Hand in a job; ``params`` and further keywords (``rounds=10``) are the workflow's own.
 
         ``trainer`` is the name under which each site's file lists what to start.  No ``sites``
-        means all that the server knows or comes to know, each from when it is ready.  Handing the
-        same job in twice under one ``job_id`` (a ``Name``) makes one job; without it the server
-        chooses an id.  ValueError for what can be no job, such as a bad name of a site.
+        means all that the server knows or comes to know, each from when it is ready.  ``sinks`` are
+        where the job's metrics go on to (a ``SinkName`` each, such as ``"tensorboard"``); what each
+        is like, and which there are, is the server's affair: LinkRefused.  Handing the same job in
+        twice under one ``job_id`` (a ``Name``) makes one job; without it the server chooses an id.
+        ValueError for what can be no job, such as a bad name of a site.
         """
-        if isinstance(sites, str):
-            raise TypeError(f"sites must be a sequence of names, got the str {sites!r}")
+        for word, given in (("sites", sites), ("sinks", sinks)):
+            if isinstance(given, str):
+                raise TypeError(f"{word} must be a sequence of names, got the str {given!r}")
         if job_id is not None and not is_name(job_id):
             raise ValueError(f"job_id must be {NAME_RULE}; got {job_id!r}")
         blob = None if initial_model is None else self._put(_as_dxo(initial_model))
@@ -116,6 +124,7 @@ class Federation:
                 trainer=trainer,
                 sites=tuple(sites),
                 initial_model=blob,
+                sinks=tuple(sinks),  # type: ignore[arg-type]  # made a SinkName, or refused
             )
         except ValidationError as error:
             problems = "; ".join(
@@ -235,6 +244,33 @@ class Job:
         for _ in self.replies(timeout, after=_BEHIND_ALL):
             pass
         return self.view()
+
+    def metrics(self) -> MetricsReply:
+        """The metrics so far in a few numbers by site and tag, what was lost, how its sinks are."""
+        return self._http.call("GET", f"{self._path}/metrics", MetricsReply)
+
+    def series(self, tag: str | None = None, site: str | None = None) -> Iterator[EventView]:
+        """Every metric until now, in order of arrival: its ``tag``, ``step``, ``value``, ``time``.
+
+        Of one tag and one site, if they are named; of the server itself with an empty site.
+        """
+        query: dict[str, Any] = {"kind": EventKind.METRIC.value, "limit": _PAGE, "after": 0}
+        if tag is not None:
+            query["tag"] = tag
+        if site is not None:
+            query["of_site"] = site
+        while True:
+            path = f"{self._path}/events?{urlencode(query)}"
+            reply = self._http.call("GET", path, JobEventsReply)
+            yield from reply.events
+            if len(reply.events) < _PAGE:
+                return
+            query["after"] = reply.next
+
+    def event_bytes(self, seq: int) -> bytes:
+        """What the event refers to: an image as a PNG file, or the whole of a long text."""
+        with self._http.receive(f"{self._path}/events/{seq}/blob") as chunks:
+            return b"".join(chunks)
 
     def stop(self) -> JobView:
         """Ask the server to end the job; its sites are told at once."""

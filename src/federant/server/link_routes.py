@@ -12,6 +12,7 @@ from federant.link.messages import (
     FEATURES,
     LINK_PREFIX,
     VERSION,
+    BlobRef,
     Done,
     ErrorCode,
     EventsRequest,
@@ -117,7 +118,7 @@ def link_router(services: Services) -> APIRouter:
         if task.state.open:
             path = None
             if body.blob is not None:
-                if not _has_whole(services, site, body):
+                if not _has_whole(services, site, body.blob):
                     raise RefusedError(
                         ErrorCode.BLOB_MISSING,
                         f"site {site} has not put blob {body.blob.digest} ({body.blob.size} "
@@ -136,18 +137,22 @@ def link_router(services: Services) -> APIRouter:
     def events(job_id: str, body: EventsRequest, site: Site) -> Done:
         """Keep metrics and texts of a site, each once by its id."""
         store.job_of_site(job_id, site)
+        for blob in {event.blob for event in body.events if event.blob is not None}:
+            if not _has_whole(services, site, blob):
+                raise RefusedError(
+                    ErrorCode.BLOB_MISSING,
+                    f"site {site} has not put blob {blob.digest} ({blob.size} bytes), which an "
+                    "event refers to; put it, then send the events again",
+                )
         store.add_events(job_id, site, body.events)
         return Done()
 
     return router
 
 
-def _has_whole(services: Services, site: str, body: ResultRequest) -> bool:
-    return (
-        body.blob is not None
-        and services.store.has_blob(site, body.blob.digest)
-        and services.blobs.size(body.blob.digest) == body.blob.size
-    )
+def _has_whole(services: Services, site: str, blob: BlobRef) -> bool:
+    there = services.blobs.size(blob.digest) == blob.size
+    return there and services.store.has_blob(site, blob.digest)
 
 
 def _job_state(job: JobRow) -> SiteJobState:

@@ -19,9 +19,13 @@ from federant.link.messages import (
     JobSpec,
     JobsReply,
     JobView,
+    MetricsReply,
+    MetricView,
     ModelsReply,
     ModelView,
     Name,
+    SinkName,
+    SinkView,
     SitesReply,
     SiteView,
 )
@@ -71,14 +75,23 @@ def operator_router(services: Services) -> APIRouter:
 
     @router.get("/jobs/{job_id}/events")
     async def events(
-        job_id: str, after: After = 0, limit: Limit = 1000, wait_seconds: WaitSeconds = 0.0
+        job_id: str,
+        after: After = 0,
+        limit: Limit = 1000,
+        wait_seconds: WaitSeconds = 0.0,
+        kind: str | None = None,
+        tag: str | None = None,
+        of_site: str | None = None,
     ) -> JobEventsReply:
-        """The job's events behind ``after``, once there are any or the job has ended."""
+        """The job's events behind ``after``, once there are any or the job has ended.
+
+        With ``kind``, ``tag`` or ``of_site`` only those of that kind, tag, site.
+        """
 
         def look() -> tuple[bool, JobEventsReply]:
             # The state first: what is added before the job ends is then never missed.
             state = store.job(job_id).state
-            rows = store.events(job_id, after, limit)
+            rows = store.events(job_id, after, limit, kind=kind, tag=tag, site=of_site)
             reply = JobEventsReply(
                 events=tuple(_event(row) for row in rows),
                 next=rows[-1].seq if rows else after,
@@ -87,6 +100,23 @@ def operator_router(services: Services) -> APIRouter:
             return bool(rows) or state.ended, reply
 
         return await long_poll(services.wakeups, events_topic(job_id), wait_seconds, look)
+
+    @router.get(
+        "/jobs/{job_id}/events/{seq}/blob", response_class=StreamingResponse, responses=GIVES_BYTES
+    )
+    def event_blob(job_id: str, seq: int, part: Range = "") -> Response:
+        """What an event refers to: an image as a PNG file, or the whole of a long text."""
+        row = store.event(job_id, seq)
+        if row.blob is None:
+            raise RefusedError(
+                ErrorCode.NOT_FOUND, f"event {seq} of job {job_id} refers to no blob"
+            )
+        return send_file(services.blobs.path(row.blob.digest), part)
+
+    @router.get("/jobs/{job_id}/metrics")
+    def metrics(job_id: str) -> MetricsReply:
+        """The job's metrics summed up by site and tag, and how far its sinks are."""
+        return _metrics(services, store.job(job_id))
 
     @router.get("/jobs/{job_id}/models")
     def models(job_id: str) -> ModelsReply:
@@ -172,6 +202,7 @@ def _view(services: Services, job: JobRow) -> JobView:
                 text=part.text,
                 bytes_up=part.bytes_up,
                 bytes_down=part.bytes_down,
+                metrics_dropped=part.metrics_dropped,
             )
             for part in store.job_sites(job.id)
         ),
@@ -197,4 +228,43 @@ def _event(row: EventRow) -> EventView:
         step=row.step,
         text=row.text,
         time=row.time,
+        blob=row.blob,
+    )
+
+
+def _metrics(services: Services, job: JobRow) -> MetricsReply:
+    store = services.store
+    cursors = [
+        store.sink_cursor(job.id, sink)
+        for sink in job.spec.sinks
+        if sink is not SinkName.PROMETHEUS
+    ]
+    return MetricsReply(
+        metrics=tuple(
+            MetricView(
+                site=row.site,
+                tag=row.tag,
+                count=row.count,
+                last=row.last,
+                least=row.least,
+                greatest=row.greatest,
+                first_step=row.first_step,
+                last_step=row.last_step,
+                time=row.time,
+            )
+            for row in store.metrics(job.id)
+        ),
+        dropped={
+            part.site: part.metrics_dropped
+            for part in store.job_sites(job.id)
+            if part.metrics_dropped
+        },
+        sinks=tuple(
+            SinkView(
+                sink=SinkName(cursor.sink),
+                behind=store.events_after(job.id, cursor.seq),
+                error=cursor.error,
+            )
+            for cursor in cursors
+        ),
     )

@@ -15,6 +15,9 @@ from typing import Final
 JOBS_TOPIC: Final = "jobs"
 """A job was submitted, or is to stop: what a runner waits for."""
 
+EVENTS_TOPIC: Final = "events"
+"""Some job has new events, ended, or lost a site: what those wait for who hand its events on."""
+
 _KEPT_TOPICS: Final = 10_000
 
 

@@ -56,6 +56,8 @@ _log = logging.getLogger("federant.site.client_job")
 
 _WAIT_SECONDS = 30.0
 _FLUSH_SECONDS = 1.0
+_EVENTS_FLUSH_SECONDS = 5.0
+"""For what a trainer logged last; no longer than that, if the server is away."""
 _LOG_BYTES = 10_000_000
 _LOG_FILES = 3
 HURRY_SECONDS = 0.8
@@ -120,6 +122,7 @@ class ClientJob:
         self._metrics = MetricRelay(
             self._metric_pipe,
             self._events.add,
+            keep=self._events.keep,
             heartbeat_interval=trainer.heartbeat_interval_seconds,
         )
         self._stopping = threading.Event()
@@ -270,7 +273,7 @@ class ClientJob:
         self._supervisor.wait(self._job.trainer.grace_seconds)
         self._supervisor.close()
         self._outbox.flush(_FLUSH_SECONDS)
-        self._events.flush(_FLUSH_SECONDS)
+        self._events.flush(_EVENTS_FLUSH_SECONDS)
         try:
             self._link.report_site_state(self._job.job_id, SiteState.ENDED)
         except LinkError as error:

@@ -9,26 +9,25 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from federant.link import LinkClient, LinkError, LinkRefused
-from federant.link.messages import Event
+from federant.link import BlobRef, LinkClient, LinkError, LinkRefused, blob_ref
+from federant.link.messages import MAX_TEXT_CHARS, Event, EventKind
 from federant.site.backoff import Backoff
+from federant.site.metrics import dropped_event
 from federant.site.workers import Worker
 
 _log = logging.getLogger(__name__)
 
 _KEPT = 50_000
+_KEPT_BYTES = 256 << 20
+"""What images and long texts that wait may take in memory."""
 _BATCH = 500
-_TEXT_CHARS = 20_000
-
-STATUS = "STATUS"
-"""The kind of an event that tells how a job stands at this site."""
 
 
 class EventSender:
     """A bounded queue and one thread that empties it; thread-safe, and no call waits.
 
     While one batch is under way the next one gathers, so a fast trainer costs few calls. The
-    oldest events are dropped when the server is away for too long.
+    oldest events are dropped when the server is away for too long; it is told how many.
     """
 
     def __init__(
@@ -40,21 +39,32 @@ class EventSender:
         self._changed = threading.Condition()
         self._waiting: deque[Event] = deque()
         self._under_way = 0
+        self._blobs: dict[str, bytes] = {}  # of the events that wait or are under way, by digest
+        self._blob_bytes = 0
         self._dropped = 0
+        self._untold = 0  # of those dropped, what the server does not know
         self._stopped = False
         self._worker = Worker("site-events", self._run, on_failure)
 
     def start(self) -> None:
         self._worker.start()
 
+    def keep(self, data: bytes) -> BlobRef | None:
+        """Hold what an event that is added next refers to; None if there is no room for it."""
+        blob = blob_ref([data])
+        with self._changed:
+            if blob.digest not in self._blobs:
+                if self._blob_bytes + blob.size > _KEPT_BYTES:
+                    return None
+                self._blobs[blob.digest] = data
+                self._blob_bytes += blob.size
+        return blob
+
     def add(self, events: Iterable[Event]) -> None:
         with self._changed:
             self._waiting.extend(events)
             while len(self._waiting) > _KEPT:
-                self._waiting.popleft()
-                if not self._dropped:
-                    _log.warning("events are dropped: the server is away, %d wait", _KEPT)
-                self._dropped += 1
+                self._drop(self._waiting.popleft())
             self._changed.notify_all()
 
     def tell(self, state: str, text: str) -> None:
@@ -62,9 +72,9 @@ class EventSender:
         _log.info("status state=%s text=%s", state, text)
         event = Event(
             id=uuid.uuid4().hex,
-            kind=STATUS,
+            kind=EventKind.STATUS,
             tag=state,
-            text=text[-_TEXT_CHARS:],
+            text=text[-MAX_TEXT_CHARS:],
             time=time.time(),
         )
         self.add([event])
@@ -73,7 +83,7 @@ class EventSender:
         """Wait until all that was added is sent; False if `timeout` seconds were not enough."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: not self._waiting and not self._under_way, timeout
+                lambda: not (self._waiting or self._under_way or self._untold), timeout
             )
 
     def stop(self) -> None:
@@ -95,19 +105,66 @@ class EventSender:
         with self._changed:
             self._under_way = 0
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._waiting or self._stopped)
+            self._changed.wait_for(lambda: self._waiting or self._untold or self._stopped)
             if self._stopped:
                 return []
-            self._under_way = min(_BATCH, len(self._waiting))
-            return [self._waiting.popleft() for _ in range(self._under_way)]
+            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            if self._untold:
+                why = "the server was away for too long, or did not take them"
+                batch.insert(0, dropped_event(uuid.uuid4().hex, "site", self._untold, why))
+                self._untold = 0
+            self._under_way = len(batch)
+            return batch
 
     def _send(self, batch: list[Event]) -> bool:
         """Whether the batch is done with: the server has it, or will never take it."""
         try:
-            self._link.add_events(self._job_id, batch)
+            self._link.add_events(self._job_id, [self._with_blob(event) for event in batch])
         except (LinkRefused, ValueError) as error:  # ValueError: they cannot become a message
             _log.warning("events refused count=%d error=%s", len(batch), error)
+            self._give_up(batch)
         except LinkError as error:
             _log.info("events not sent yet count=%d error=%s", len(batch), error)
             return False
+        with self._changed:
+            for event in batch:
+                self._let_go(event)
         return True
+
+    def _with_blob(self, event: Event) -> Event:
+        """The event, after what it refers to was put; one whose blob is refused goes without."""
+        if event.blob is None:
+            return event
+        with self._changed:
+            data = self._blobs.get(event.blob.digest)
+        if data is None:  # an event before this one had the same
+            return event
+        try:
+            self._link.put_blob(event.blob, lambda offset: [memoryview(data)[offset:]])
+        except LinkRefused as error:
+            _log.warning("blob of an event refused tag=%s error=%s", event.tag, error)
+            text = f"{event.text[: MAX_TEXT_CHARS // 2]}, dropped: the server refused it: {error}"
+            return event.model_copy(update={"blob": None, "text": text[:MAX_TEXT_CHARS]})
+        return event
+
+    def _give_up(self, batch: list[Event]) -> None:
+        """Count a batch that was refused; if that is refused as well, it is left at that."""
+        with self._changed:
+            if any(event.kind != EventKind.DROPPED for event in batch):
+                for event in batch:
+                    self._drop(event)
+
+    def _drop(self, event: Event) -> None:
+        if not self._dropped:
+            _log.warning("events are dropped: the server is away, or refuses them")
+        count = 1
+        if event.kind == EventKind.DROPPED and event.value is not None:
+            count = int(event.value)
+        self._dropped += count
+        self._untold += count
+        self._let_go(event)
+
+    def _let_go(self, event: Event) -> None:
+        data = None if event.blob is None else self._blobs.pop(event.blob.digest, None)
+        if data is not None:
+            self._blob_bytes -= len(data)

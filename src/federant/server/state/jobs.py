@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, or_, 
 
 from federant.exchange import ReturnCode
 from federant.link.messages import JobSpec, JobState, SiteState
-from federant.server.wakeups import JOBS_TOPIC, events_topic, job_topic, site_topic
+from federant.server.wakeups import EVENTS_TOPIC, JOBS_TOPIC, events_topic, job_topic, site_topic
 
 from . import tasks
 from .errors import ConflictError, NotYoursError, UnknownRowError
@@ -109,7 +109,7 @@ def set_state(tx: Transaction, job_id: str, state: JobState, error: str) -> JobR
     if state.ended:
         values |= {"ended": tx.now, "runner": "", "lease_until": 0.0}
         tasks.cancel(tx, tasks.open_of_job(tx, job_id), f"job {job_id} {state}")
-        tx.wake(events_topic(job_id))
+        tx.wake(events_topic(job_id), EVENTS_TOPIC)
     tx.conn.execute(update(jobs).where(jobs.c.id == job_id).values(values))
     _wake_job(tx, job_id)
     return get(tx, job_id)
@@ -252,7 +252,7 @@ def set_site_state(tx: Transaction, job_id: str, site: str, state: SiteState, te
         for task in tasks.open_of_job(tx, job_id):
             if task.site == site:
                 tasks.finish(tx, task, rc=gone_code(state), error=gone_text(site, state, text))
-    tx.wake(job_topic(job_id), events_topic(job_id))
+    tx.wake(job_topic(job_id), events_topic(job_id), EVENTS_TOPIC)
 
 
 def gone_code(state: SiteState) -> str:
@@ -281,6 +281,7 @@ def _join(tx: Transaction, job_id: str, site: str) -> None:
             bytes_up=0,
             bytes_down=0,
             updated=tx.now,
+            metrics_dropped=0,
         )
     )
     tx.wake(site_topic(site), job_topic(job_id))

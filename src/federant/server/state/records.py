@@ -1,17 +1,17 @@
-"""What a job leaves behind: models, events, and who put which blob; SQL inside a transaction."""
+"""What a job leaves behind: models, and who put which blob; SQL inside a transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, bindparam, insert, select, update
 
-from federant.link.messages import BlobRef, Event
+from federant.link.messages import BlobRef
 from federant.server.wakeups import events_topic, job_topic
 
-from .rows import EventRow, ModelRow
-from .tables import blobs, events, models
+from .rows import ModelRow
+from .tables import blobs, models
 from .transaction import Transaction
 
 _HAS_PUT: Final = select(blobs.c.digest).where(
@@ -34,42 +34,6 @@ def save_model(
 def models_of(tx: Transaction, job_id: str) -> list[ModelRow]:
     found = select(models).where(models.c.job_id == job_id).order_by(models.c.round)
     return [_model(row) for row in tx.conn.execute(found).mappings()]
-
-
-def add_events(tx: Transaction, job_id: str, site: str, new: Sequence[Event]) -> int:
-    """Keep those that are not there yet, by id; returns how many."""
-    fresh = {event.id: event for event in new}
-    there = select(events.c.id).where(
-        events.c.job_id == job_id, events.c.site == site, events.c.id.in_(fresh)
-    )
-    for known in tx.conn.execute(there).scalars():
-        del fresh[known]
-    if not fresh:
-        return 0
-    tx.conn.execute(
-        insert(events),
-        [
-            {
-                **event.model_dump(mode="python"),
-                "job_id": job_id,
-                "site": site,
-                "time": tx.now if event.time is None else event.time,
-            }
-            for event in fresh.values()
-        ],
-    )
-    tx.wake(events_topic(job_id))
-    return len(fresh)
-
-
-def events_of(tx: Transaction, job_id: str, after: int, limit: int) -> list[EventRow]:
-    found = (
-        select(events)
-        .where(events.c.job_id == job_id, events.c.seq > after)
-        .order_by(events.c.seq)
-        .limit(limit)
-    )
-    return [EventRow(**row) for row in tx.conn.execute(found).mappings()]
 
 
 def put_blob(tx: Transaction, owner: str, blob: BlobRef) -> None:

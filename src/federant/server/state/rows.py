@@ -77,6 +77,7 @@ class JobSiteRow:
     bytes_up: int
     bytes_down: int
     updated: float
+    metrics_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +193,39 @@ class EventRow:
     step: int | None
     text: str
     time: float
+    blob: BlobRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """All events of kind METRIC that a site has told of under one tag.
+
+    ``least`` and ``greatest`` leave NaN out, and are None where there is nothing else.
+    """
+
+    job_id: str
+    site: str
+    tag: str
+    count: int
+    last: float
+    least: float | None
+    greatest: float | None
+    first_step: int | None
+    last_step: int | None
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class SinkCursor:
+    """How far a sink of a job has come: all events up to ``seq`` are in it.
+
+    ``place`` is the sink's own note of the same moment; ``error`` says why it cannot go on; once
+    ``done``, it gets nothing more.
+    """
+
+    job_id: str
+    sink: str
+    seq: int = 0
+    place: Mapping[str, Any] = field(default_factory=dict)
+    done: bool = False
+    error: str = ""

@@ -1,6 +1,6 @@
 """The store: all of the server's state behind one object, one transaction a call.
 
-What each call does in SQL lies beside it, by subject: jobs, steps, tasks, records.
+What each call does in SQL lies beside it, by subject: jobs, steps, tasks, records, events.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from federant.link.messages import BlobRef, Event, JobSpec, JobState, SiteState
 
+from . import events as event_log
 from . import jobs, records, steps, tasks
 from .migrate import migrate
 from .rows import (
@@ -21,9 +22,11 @@ from .rows import (
     EventRow,
     JobRow,
     JobSiteRow,
+    MetricRow,
     ModelRow,
     NewTask,
     Offer,
+    SinkCursor,
     SiteRow,
     StepRow,
     TaskRow,
@@ -296,9 +299,43 @@ class Store:
     def add_events(self, job_id: str, site: str, events: Sequence[Event]) -> int:
         """Keep the events that are new by id; returns how many there were."""
         with self._database.write() as tx:
-            return records.add_events(tx, job_id, site, events)
+            return event_log.add(tx, job_id, site, events)
 
-    def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
-        """The job's events behind place ``after``, in order of arrival."""
+    def events(
+        self,
+        job_id: str,
+        after: int = 0,
+        limit: int = 1000,
+        *,
+        kind: str | None = None,
+        tag: str | None = None,
+        site: str | None = None,
+    ) -> list[EventRow]:
+        """The job's events behind place ``after``, in order of arrival; of one kind, tag, site."""
         with self._database.read() as tx:
-            return records.events_of(tx, job_id, after, limit)
+            return event_log.of_job(tx, job_id, after, limit, kind, tag, site)
+
+    def event(self, job_id: str, seq: int) -> EventRow:
+        with self._database.read() as tx:
+            return event_log.get(tx, job_id, seq)
+
+    # ---- metrics and their sinks ------------------------------------------------------------
+
+    def metrics(self, job_id: str) -> list[MetricRow]:
+        """The job's metrics, summed up by site and tag."""
+        with self._database.read() as tx:
+            return event_log.summaries(tx, job_id)
+
+    def sink_cursor(self, job_id: str, sink: str) -> SinkCursor:
+        """How far the sink has come with the job's events: nowhere, if it never began."""
+        with self._database.read() as tx:
+            return event_log.cursor(tx, job_id, sink)
+
+    def save_sink_cursor(self, cursor: SinkCursor) -> None:
+        with self._database.write() as tx:
+            event_log.save_cursor(tx, cursor)
+
+    def events_after(self, job_id: str, seq: int) -> int:
+        """How many events the job has behind that place."""
+        with self._database.read() as tx:
+            return event_log.count_after(tx, job_id, seq)

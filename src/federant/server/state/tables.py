@@ -83,6 +83,7 @@ job_sites = Table(
     Column("bytes_up", BigInteger, nullable=False),
     Column("bytes_down", BigInteger, nullable=False),
     Column("updated", Double, nullable=False),
+    Column("metrics_dropped", BigInteger, nullable=False),
 )
 
 steps = Table(
@@ -166,7 +167,39 @@ events = Table(
     Column("step", BigInteger),
     Column("text", Text, nullable=False),
     Column("time", Double, nullable=False),
+    Column("blob_digest", String(64)),
+    Column("blob_size", BigInteger),
     UniqueConstraint("job_id", "site", "id"),
     Index(None, "job_id", "seq"),
     sqlite_autoincrement=True,
+)
+
+# All events of kind METRIC in a few numbers, kept up to date with each of them: nobody could wait
+# until millions of rows have been looked at.
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("job_id", String(64), ForeignKey("jobs.id"), primary_key=True),
+    Column("site", String(64), primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("last", FloatText, nullable=False),
+    Column("least", FloatText),
+    Column("greatest", FloatText),
+    Column("first_step", BigInteger),
+    Column("last_step", BigInteger),
+    Column("time", Double, nullable=False),
+)
+
+# How far each of a job's sinks has come in its events.
+sink_cursors = Table(
+    "sink_cursors",
+    metadata,
+    Column("job_id", String(64), ForeignKey("jobs.id"), primary_key=True),
+    Column("sink", String(32), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("place", JSON, nullable=False),  # the sink's own note, of the same moment as seq
+    Column("done", Boolean, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("updated", Double, nullable=False),
 )

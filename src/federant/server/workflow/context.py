@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from federant.exchange import DXO, HeaderKey, Shareable
-from federant.link.messages import MAX_TEXT_CHARS, BlobRef, Event, JobSpec, SiteState
+from federant.link.messages import MAX_TEXT_CHARS, BlobRef, Event, EventKind, JobSpec, SiteState
 from federant.server.state import JobSiteRow, NewTask, StepRow, task_id
 from federant.server.validation import ModelShape, dxo_of, expectation
 from federant.server.workflow.errors import TooFewSitesError, WorkflowError
@@ -238,11 +238,11 @@ class Context:
 
     def log(self, text: str) -> None:
         """A line for the operator, in the job's events; one that is too long is cut."""
-        self._tell("TEXT", "log", None, None, text[:MAX_TEXT_CHARS])
+        self._tell(EventKind.TEXT, "log", None, None, text[:MAX_TEXT_CHARS])
 
     def metric(self, tag: str, value: float, step: int | None = None) -> None:
         """A number for the operator, in the job's events."""
-        self._tell("METRIC", tag, float(value), step, "")
+        self._tell(EventKind.METRIC, tag, float(value), step, "")
 
     # ---- inside -----------------------------------------------------------------------------
 

@@ -1,0 +1,150 @@
+"""Many logged records in one message: what is a single number goes in columns, the rest as DXOs.
+
+A client job that reads batches says so with the topic TAKES_BATCHES, in answer to the first record
+of a trainer; until then, and to one that never says it, each record goes as a message of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from federant.exchange.analytics import AnalyticsDataType, TrackConst
+from federant.exchange.dxo import DXO
+from federant.exchange.names import DataKind
+
+METRIC_TOPIC: Final = "metric"
+"""One record: data is the DXO itself."""
+BATCH_TOPIC: Final = "metric_batch"
+"""Records: data is what ``batch_of`` makes."""
+TAKES_BATCHES_TOPIC: Final = "takes_metric_batches"
+"""From client job to agent: the next records may come in batches."""
+
+_SCALAR_KEYS: Final = frozenset(
+    {
+        TrackConst.TRACK_KEY,
+        TrackConst.TRACK_VALUE,
+        TrackConst.GLOBAL_STEP_KEY,
+        TrackConst.KWARGS_KEY,
+    }
+)
+_STEP_ONLY: Final = frozenset({TrackConst.GLOBAL_STEP_KEY})
+_INT_LIMIT: Final = 1 << 63
+
+
+class Scalar(NamedTuple):
+    """What there is to say of most records."""
+
+    tag: str
+    value: float
+    step: int | None
+
+
+class Logged(NamedTuple):
+    """A record and when it was logged, in seconds since the epoch."""
+
+    time: float
+    what: Scalar | DXO
+
+
+class MetricBatch(NamedTuple):
+    """Records in their order, and how many others were lost since the last batch."""
+
+    logged: Sequence[Logged]
+    dropped: int
+
+
+def scalar_of(record: DXO) -> Scalar | None:
+    """The record as tag, number and step, if it says nothing else; None otherwise."""
+    data, kind = record.data, record.meta.get(TrackConst.DATA_TYPE_KEY)
+    if (
+        (kind is not AnalyticsDataType.SCALAR and kind is not AnalyticsDataType.METRIC)
+        or record.data_kind != DataKind.ANALYTIC
+        or type(data) is not dict
+        or not data.keys() <= _SCALAR_KEYS
+        or not (data.get(TrackConst.KWARGS_KEY) or {}).keys() <= _STEP_ONLY
+    ):
+        return None
+    return _plain(
+        data.get(TrackConst.TRACK_KEY),
+        data.get(TrackConst.TRACK_VALUE),
+        data.get(TrackConst.GLOBAL_STEP_KEY),
+    )
+
+
+def batch_of(batch: MetricBatch) -> dict[str, Any]:
+    """What travels: plain lists of numbers, each tag once, and the other records by their place."""
+    tags: dict[str, int] = {}
+    columns: tuple[list[Any], ...] = ([], [], [], [])
+    records, places, times = [], [], []
+    tag_numbers, values, steps, scalar_times = columns
+    for place, (time, what) in enumerate(batch.logged):
+        if isinstance(what, Scalar):
+            tag_numbers.append(tags.setdefault(what.tag, len(tags)))
+            values.append(what.value)
+            steps.append(what.step)
+            scalar_times.append(time)
+        else:
+            records.append(what)
+            places.append(place)
+            times.append(time)
+    return {
+        "tags": list(tags),
+        "scalars": list(columns),
+        "records": records,
+        "places": places,
+        "times": times,
+        "dropped": batch.dropped,
+    }
+
+
+def read_batch(data: Any) -> MetricBatch:
+    """The batch again; ValueError for what is none, whoever made it."""
+    try:
+        return MetricBatch(list(_entries(data)), _count(data["dropped"]))
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"this is no batch of records: {error!r}") from error
+
+
+def _entries(data: Any) -> Iterator[Logged]:
+    tags = data["tags"]
+    records = iter(zip(data["places"], data["times"], data["records"], strict=True))
+    place, time, record = next(records, (-1, 0.0, None))
+    at = 0
+    for number, value, step, when in zip(*data["scalars"], strict=True):
+        while at == place:
+            yield _whole(time, record)
+            place, time, record = next(records, (-1, 0.0, None))
+            at += 1
+        scalar = _plain(tags[number], value, step)
+        if scalar is None:
+            raise ValueError(f"{value!r} at step {step!r} under tag {number!r} is no number")
+        yield Logged(float(when), scalar)
+        at += 1
+    if place >= 0:
+        yield _whole(time, record)
+    for _, time, record in records:
+        yield _whole(time, record)
+
+
+def _whole(time: Any, record: Any) -> Logged:
+    if not isinstance(record, DXO):
+        raise ValueError(f"a record is a {type(record).__name__}, no DXO")  # noqa: TRY004
+    return Logged(float(time), record)
+
+
+def _plain(tag: Any, value: Any, step: Any) -> Scalar | None:
+    kind = type(value)
+    if (
+        type(tag) is str
+        and (kind is float or (kind is int and abs(value) < _INT_LIMIT))
+        and (step is None or (type(step) is int and abs(step) < _INT_LIMIT))
+    ):
+        return Scalar(tag, value, step)
+    return None
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _INT_LIMIT:
+        raise ValueError(f"{value!r} is no count")
+    return value

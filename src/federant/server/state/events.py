@@ -1,0 +1,222 @@
+"""A job's events, the summaries of its metrics, and how far its sinks are; SQL in a transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, bindparam, func, insert, select, update
+
+from federant.link.messages import BlobRef, Event, EventKind
+from federant.server.wakeups import EVENTS_TOPIC, events_topic
+
+from .errors import UnknownRowError
+from .rows import EventRow, MetricRow, SinkCursor
+from .tables import events, job_sites, metrics, sink_cursors
+from .transaction import Transaction
+
+_LARGEST_COUNT = 1 << 53
+_TAGS_AT_ONCE = 500
+
+_UPDATE_SUMMARY = (
+    update(metrics)
+    .where(
+        metrics.c.job_id == bindparam("of_job"),
+        metrics.c.site == bindparam("at_site"),
+        metrics.c.tag == bindparam("of_tag"),
+    )
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("count", "last", "least", "greatest", "first_step", "last_step", "time")
+        }
+    )
+)
+
+
+def add(tx: Transaction, job_id: str, site: str, new: Sequence[Event]) -> int:
+    """Keep those that are not there yet, by id; returns how many."""
+    fresh = {event.id: event for event in new}
+    there = select(events.c.id).where(
+        events.c.job_id == job_id, events.c.site == site, events.c.id.in_(fresh)
+    )
+    for known in tx.conn.execute(there).scalars():
+        del fresh[known]
+    if not fresh:
+        return 0
+    tx.conn.execute(
+        insert(events),
+        [
+            {
+                "id": event.id,
+                "job_id": job_id,
+                "site": site,
+                "task": event.task,
+                "kind": event.kind,
+                "tag": event.tag,
+                "value": event.value,
+                "step": event.step,
+                "text": event.text,
+                "time": tx.now if event.time is None else event.time,
+                "blob_digest": event.blob.digest if event.blob else None,
+                "blob_size": event.blob.size if event.blob else None,
+            }
+            for event in fresh.values()
+        ],
+    )
+    _sum_up(tx, job_id, site, fresh.values())
+    _count_dropped(tx, job_id, site, fresh.values())
+    tx.wake(events_topic(job_id), EVENTS_TOPIC)
+    return len(fresh)
+
+
+def of_job(
+    tx: Transaction,
+    job_id: str,
+    after: int,
+    limit: int,
+    kind: str | None = None,
+    tag: str | None = None,
+    site: str | None = None,
+) -> list[EventRow]:
+    found = select(events).where(events.c.job_id == job_id, events.c.seq > after)
+    for column, wanted in ((events.c.kind, kind), (events.c.tag, tag), (events.c.site, site)):
+        if wanted is not None:
+            found = found.where(column == wanted)
+    rows = tx.conn.execute(found.order_by(events.c.seq).limit(limit)).mappings()
+    return [_event(row) for row in rows]
+
+
+def get(tx: Transaction, job_id: str, seq: int) -> EventRow:
+    found = select(events).where(events.c.job_id == job_id, events.c.seq == seq)
+    row = tx.conn.execute(found).mappings().first()
+    if row is None:
+        raise UnknownRowError(f"job {job_id} has no event {seq}; ask for its events")
+    return _event(row)
+
+
+def summaries(tx: Transaction, job_id: str) -> list[MetricRow]:
+    found = select(metrics).where(metrics.c.job_id == job_id)
+    rows = tx.conn.execute(found.order_by(metrics.c.site, metrics.c.tag)).mappings()
+    return [MetricRow(**row) for row in rows]
+
+
+# ---- sinks ----------------------------------------------------------------------------------
+
+
+def cursor(tx: Transaction, job_id: str, sink: str) -> SinkCursor:
+    """Of a sink that has taken nothing yet, the beginning."""
+    found = select(sink_cursors).where(_is_cursor(job_id, sink))
+    row = tx.conn.execute(found).mappings().first()
+    if row is None:
+        return SinkCursor(job_id, sink)
+    return SinkCursor(job_id, sink, row["seq"], row["place"], row["done"], row["error"])
+
+
+def save_cursor(tx: Transaction, new: SinkCursor) -> None:
+    values: dict[str, Any] = {
+        "seq": new.seq,
+        "place": dict(new.place),
+        "done": new.done,
+        "error": new.error,
+        "updated": tx.now,
+    }
+    changed = update(sink_cursors).where(_is_cursor(new.job_id, new.sink)).values(values)
+    if not tx.conn.execute(changed).rowcount:
+        fresh = insert(sink_cursors).values(job_id=new.job_id, sink=new.sink, **values)
+        tx.conn.execute(fresh)
+
+
+def count_after(tx: Transaction, job_id: str, seq: int) -> int:
+    found = select(func.count()).where(events.c.job_id == job_id, events.c.seq > seq)
+    return tx.conn.execute(found).scalar_one()
+
+
+# ---- inside ---------------------------------------------------------------------------------
+
+
+def _is_cursor(job_id: str, sink: str) -> Any:
+    return (sink_cursors.c.job_id == job_id) & (sink_cursors.c.sink == sink)
+
+
+def _sum_up(tx: Transaction, job_id: str, site: str, new: Iterable[Event]) -> None:
+    by_tag: dict[str, list[Event]] = {}
+    for event in new:
+        if event.kind == EventKind.METRIC and event.value is not None:
+            by_tag.setdefault(event.tag, []).append(event)
+    tags = list(by_tag)
+    known: dict[str, RowMapping] = {}
+    for start in range(0, len(tags), _TAGS_AT_ONCE):
+        found = select(metrics).where(
+            metrics.c.job_id == job_id,
+            metrics.c.site == site,
+            metrics.c.tag.in_(tags[start : start + _TAGS_AT_ONCE]),
+        )
+        rows = tx.conn.execute(found.with_for_update()).mappings()
+        known |= {row["tag"]: row for row in rows}
+    fresh, changed = [], []
+    for tag, told in by_tag.items():
+        values = _summary(told, known.get(tag), tx.now)
+        if tag in known:
+            changed.append(
+                {
+                    "of_job": job_id,
+                    "at_site": site,
+                    "of_tag": tag,
+                    **{f"new_{name}": value for name, value in values.items()},
+                }
+            )
+        else:
+            fresh.append({"job_id": job_id, "site": site, "tag": tag, **values})
+    if fresh:
+        tx.conn.execute(insert(metrics), fresh)
+    if changed:
+        tx.conn.execute(_UPDATE_SUMMARY, changed)
+
+
+def _summary(
+    told: Sequence[Event], before: Mapping[Any, Any] | None, now: float
+) -> dict[str, float | int | None]:
+    """The summary of these events and of those before them."""
+    values = [event.value for event in told if event.value is not None]
+    real = [value for value in values if not math.isnan(value)]
+    steps = [event.step for event in told if event.step is not None]
+    count = len(values)
+    if before is not None:
+        count += before["count"]
+        real += [before[name] for name in ("least", "greatest") if before[name] is not None]
+        steps += [before[name] for name in ("first_step", "last_step") if before[name] is not None]
+    newest = told[-1].time
+    return {
+        "count": count,
+        "last": values[-1],
+        "least": min(real, default=None),
+        "greatest": max(real, default=None),
+        "first_step": min(steps, default=None),
+        "last_step": max(steps, default=None),
+        "time": now if newest is None else newest,
+    }
+
+
+def _count_dropped(tx: Transaction, job_id: str, site: str, new: Iterable[Event]) -> None:
+    lost = sum(
+        int(event.value)
+        for event in new
+        if event.kind == EventKind.DROPPED
+        and event.value is not None
+        and 0 <= event.value < _LARGEST_COUNT  # a NaN is not
+    )
+    if lost:
+        tx.conn.execute(
+            update(job_sites)
+            .where(job_sites.c.job_id == job_id, job_sites.c.site == site)
+            .values(metrics_dropped=job_sites.c.metrics_dropped + lost)
+        )
+
+
+def _event(row: RowMapping) -> EventRow:
+    parts = dict(row)
+    digest, size = parts.pop("blob_digest"), parts.pop("blob_size")
+    blob = None if digest is None else BlobRef(digest=digest, size=size)
+    return EventRow(**parts, blob=blob)
