@@ -12,7 +12,7 @@ import pytest
 from federant.client.errors import AgentPeerGoneException, JoinError
 from federant.client.join import MeetingPoint, join, meeting_point
 from federant.exchange import DXO, DataKind, HeaderKey, ReturnCode
-from federant.pipe import LocalPipe, MemoryPipe, Message, Mode, PipeHandler, Topic
+from federant.pipe import FilePipe, LocalPipe, MemoryPipe, Message, Mode, PipeHandler, Topic
 from federant.spool import SpoolError
 
 
@@ -39,6 +39,35 @@ def test_a_file_says_where_to_connect(tmp_path: Path) -> None:
     expected = MeetingPoint(tmp_path / "job-7", "secret", "site-1", "job-7", None, 4096)
     assert meeting_point(None, {"FEDERANT_JOIN": str(file)}) == expected
     assert meeting_point(file, {"FEDERANT_PIPE": "/elsewhere"}) == expected
+
+
+def test_a_shared_folder_is_joined_by_a_file_pipe(tmp_path: Path) -> None:
+    file = tmp_path / "join.toml"
+    file.write_text('pipe = "shared"\npipe_kind = "file"\n')
+    for point in (
+        meeting_point(file, {}),
+        meeting_point(
+            None, {"FEDERANT_PIPE": str(tmp_path / "shared"), "FEDERANT_PIPE_KIND": "file"}
+        ),
+    ):
+        pipe = point.new_pipe()
+        assert isinstance(pipe, FilePipe)
+        assert pipe.root_path == tmp_path / "shared"
+        assert pipe.mode is Mode.ACTIVE
+
+
+def test_an_unknown_kind_of_pipe_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "join.toml"
+    file.write_text('pipe = "shared"\npipe_kind = "nfs"\n')
+    for where, call in (
+        ("join.toml: pipe_kind", lambda: meeting_point(file, {})),
+        (
+            "FEDERANT_PIPE_KIND",
+            lambda: meeting_point(None, {"FEDERANT_PIPE": "p", "FEDERANT_PIPE_KIND": "nfs"}),
+        ),
+    ):
+        with pytest.raises(JoinError, match=rf'{where} must be "local" or "file".*, got .nfs.'):
+            call()
 
 
 def test_a_process_that_nobody_started_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

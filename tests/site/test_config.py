@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from federant.pipe import PipeKind
 from federant.site.config import Restart, Start, load_config
 from federant.site.errors import SiteConfigError
 
@@ -141,6 +142,28 @@ def test_a_trainer_without_a_command_must_be_external(file: Path):
 def test_an_external_trainer_must_not_have_a_command(file: Path):
     text = problem(file, 'start = "task"', 'start = "external"')
     assert 'has a command and start = "external"' in text
+
+
+def test_a_shared_folder_is_read_from_the_file_and_filled_in(file: Path):
+    shared = 'start = "external"\npipe = "file"\npipe_folder = "{site}/{job}"'
+    file.write_text(file.read_text().replace('start = "external"', shared))
+    trainer = load_config(file).trainers["notebook"]
+    assert trainer.pipe is PipeKind.FILE
+    resolved = trainer.resolve(folder=file.parent, site="site-1", job="j7")
+    assert resolved.pipe_folder == file.parent / "site-1" / "j7"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('pipe = "file"', 'has pipe = "file" and no pipe_folder; name a folder'),
+        ('pipe_folder = "x"', 'has a pipe_folder, which pipe = "local" does not use'),
+        ('pipe = "file"\npipe_folder = "{jobs}"', "has the unknown placeholder {jobs}"),
+        ('pipe = "socket"', "Input should be 'local'"),
+    ],
+)
+def test_a_pipe_without_its_folder_is_told_what_to_do(file: Path, keys: str, said: str):
+    assert said in problem(file, 'start = "external"', f'start = "external"\n{keys}')
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):

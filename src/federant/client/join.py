@@ -15,9 +15,10 @@ from federant.client.errors import JoinError
 from federant.client.flare_agent import FlareAgent
 from federant.client.joined import remember
 from federant.client.last_words import hear_crashes, leave_words
-from federant.pipe import LocalPipe, Mode, Pipe
+from federant.pipe import FilePipe, LocalPipe, Mode, Pipe, PipeKind
 
 PIPE_VARIABLE = "FEDERANT_PIPE"
+KIND_VARIABLE = "FEDERANT_PIPE_KIND"
 TOKEN_VARIABLE = "FEDERANT_TOKEN"  # noqa: S105 - the name of a variable, no secret
 SITE_VARIABLE = "FEDERANT_SITE"
 JOB_VARIABLE = "FEDERANT_JOB"
@@ -31,7 +32,7 @@ KIT_FILE = "join.toml"
 HEARTBEAT_INTERVAL = 5.0
 """Seconds between signs of life, unless the timeout asks for more of them."""
 
-_TEXT_KEYS = ("pipe", "token", "site", "job")
+_TEXT_KEYS = ("pipe", "pipe_kind", "token", "site", "job")
 _KEYS = (*_TEXT_KEYS, "heartbeat_timeout", "spool_bytes")
 
 AnyAgent = TypeVar("AnyAgent", bound=FlareAgent)
@@ -70,9 +71,12 @@ class MeetingPoint:
     """Seconds; None leaves it to the agent."""
     spool_bytes: int | None = None
     """What a trainer's messages may take on disk, in each channel; None leaves it to the pipe."""
+    kind: PipeKind = PipeKind.LOCAL
 
-    def new_pipe(self) -> LocalPipe:
+    def new_pipe(self) -> Pipe:
         """The trainer's end of a channel."""
+        if self.kind is PipeKind.FILE:
+            return FilePipe(Mode.ACTIVE, self.pipe)
         if self.spool_bytes is None:
             return LocalPipe(Mode.ACTIVE, self.pipe, self.token)
         return LocalPipe(Mode.ACTIVE, self.pipe, self.token, self.spool_bytes)
@@ -97,9 +101,10 @@ def join(
 
     Where to connect comes from the TOML file ``config``, else from the environment that a client
     job sets for its trainer, else from the file that FEDERANT_JOIN names. Such a file has the keys
-    pipe (a folder, taken from the file's own if relative), token, site, job, heartbeat_timeout,
-    spool_bytes; a folder in its place is one that holds it as join.toml. An override takes the
-    place of what they say: ``metric_pipe=None`` for an agent that logs nothing, say.
+    pipe (a folder, taken from the file's own if relative), pipe_kind ("local" or "file"), token,
+    site, job, heartbeat_timeout, spool_bytes; a folder in its place is one that holds it as
+    join.toml. An override takes the place of what they say: ``metric_pipe=None`` for an agent that
+    logs nothing, say.
 
     Returns an agent that is started; nothing waits for the client job, which may come later. The
     agent stops when the interpreter exits, and an exception that ends the process is told to the
@@ -166,6 +171,7 @@ def _from_environment(environment: Mapping[str, str]) -> MeetingPoint:
         job=environment.get(JOB_VARIABLE, ""),
         heartbeat_timeout=heartbeat_timeout,
         spool_bytes=int(size) if size else None,
+        kind=_kind(KIND_VARIABLE, environment.get(KIND_VARIABLE)),
     )
 
 
@@ -206,4 +212,13 @@ def _from_file(path: Path) -> MeetingPoint:
         job=found.get("job", ""),
         heartbeat_timeout=timeout,
         spool_bytes=size,
+        kind=_kind(f"{path}: pipe_kind", found.get("pipe_kind")),
     )
+
+
+def _kind(where: str, value: str | None) -> PipeKind:
+    try:
+        return PipeKind(value or PipeKind.LOCAL)
+    except ValueError:
+        kinds = " or ".join(f'"{kind}"' for kind in PipeKind)
+        raise JoinError(f"{where} must be {kinds}, got {value!r}") from None

@@ -11,6 +11,7 @@ from federant.pipe.errors import (
 )
 from federant.pipe.file import FilePipe
 from federant.pipe.handler import PipeHandler
+from federant.pipe.kind import PipeKind
 from federant.pipe.local import LocalPipe
 from federant.pipe.local_connection import Peer
 from federant.pipe.local_frames import StoredFrame
@@ -35,6 +36,7 @@ __all__ = [
     "PipeClosedError",
     "PipeError",
     "PipeHandler",
+    "PipeKind",
     "PipeProtocolError",
     "PipeRefusedError",
     "StoredFrame",

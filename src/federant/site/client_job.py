@@ -21,10 +21,10 @@ from federant import codec
 from federant.client.join import (
     HEARTBEAT_VARIABLE,
     JOB_VARIABLE,
-    PIPE_VARIABLE,
     SITE_VARIABLE,
     SPOOL_VARIABLE,
 )
+from federant.client.last_words import WORDS_FOLDER
 from federant.exchange import DXO, Shareable
 from federant.link import LinkClient, LinkError, LinkRefused
 from federant.link.messages import (
@@ -35,7 +35,7 @@ from federant.link.messages import (
     SiteState,
     TaskMessage,
 )
-from federant.pipe import LocalPipe, Mode, StoredFrame
+from federant.pipe import StoredFrame
 from federant.site import liveness
 from federant.site.attempt import ExchangeLimits
 from federant.site.backoff import Backoff
@@ -47,6 +47,7 @@ from federant.site.journal import Journal, StoredResult
 from federant.site.leases import LEASE_SECONDS, LeaseKeeper
 from federant.site.metrics import MetricRelay
 from federant.site.outbox import Outbox
+from federant.site.pipes import JobPipes
 from federant.site.signals import MainThread
 from federant.site.supervisor import TrainerSupervisor
 from federant.site.workers import Worker
@@ -84,27 +85,25 @@ class ClientJob:
         self._leases = LeaseKeeper(self._link, holder, self._on_void)
         stored = [result.path for result in self._journal.results() if result.path is not None]
         token = self._journal.token()
-        self._task_pipe = LocalPipe(
-            *(Mode.PASSIVE, folder.pipe, token, job.spool_bytes), defer=True, keep=stored
-        )
-        self._metric_pipe = LocalPipe(Mode.PASSIVE, folder.pipe, token, job.spool_bytes)
+        self._pipes = JobPipes(job, folder.pipe, token, stored)
         self._supervisor = TrainerSupervisor(
             trainer,
             folder.root,
             {
-                PIPE_VARIABLE: str(folder.pipe),
+                **self._pipes.environment(),
                 SITE_VARIABLE: job.site,
                 JOB_VARIABLE: job.job_id,
                 HEARTBEAT_VARIABLE: str(trainer.heartbeat_timeout_seconds),
                 SPOOL_VARIABLE: str(job.spool_bytes),
             },
             self._journal,
-            on_token=self._use_token,
+            on_token=self._pipes.use_token,
             on_exit=self._trainer_ended,
             on_status=self._events.tell,
+            words=self._pipes.folder / WORDS_FOLDER,
         )
         self._exchanger = TaskExchanger(
-            self._task_pipe,
+            self._pipes.tasks,
             self._journal,
             self._supervisor,
             job_id=job.job_id,
@@ -120,7 +119,7 @@ class ClientJob:
             ),
         )
         self._metrics = MetricRelay(
-            self._metric_pipe,
+            self._pipes.metrics,
             self._events.add,
             keep=self._events.keep,
             heartbeat_interval=trainer.heartbeat_interval_seconds,
@@ -128,7 +127,7 @@ class ClientJob:
         self._stopping = threading.Event()
         self._over = False
         if self._supervisor.external:
-            folder.write_join(job, token)
+            folder.write_join(job, token, self._pipes.folder)
 
     def run(self) -> int:
         """Serve the job until it has ended or a signal comes; the process's exit status.
@@ -246,10 +245,6 @@ class ClientJob:
         return Shareable()
 
     # -- what the parts tell each other -----------------------------------------------------------
-
-    def _use_token(self, token: str) -> None:
-        self._task_pipe.token = token
-        self._metric_pipe.token = token
 
     def _trainer_ended(self) -> None:
         self._exchanger.trainer_ended()

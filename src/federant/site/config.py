@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from federant.link import LinkConfigError, checked_url
 from federant.link.messages import NAME_RULE, Name
+from federant.pipe import PipeKind
 from federant.site.errors import SiteConfigError
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -58,6 +59,13 @@ class TrainerConfig(BaseModel):
     """Where it runs; relative to the site's file. Default: the folder of the site's file."""
     env: dict[str, str] = Field(default_factory=dict)
     """Added to the environment that the site itself has."""
+    pipe: PipeKind = PipeKind.LOCAL
+    """What connects the trainer with its client job."""
+    pipe_folder: Path | None = None
+    """For a pipe that needs one: a folder that both can write to; `{site}` and `{job}` are filled
+    in, relative to the site's file."""
+    pipe_timeout_seconds: PositiveSeconds = 120.0
+    """For such a pipe: the silence after which a trainer on another host counts as dead."""
     start: Start = Start.JOB
     restart: Restart = Restart.NEVER
     max_restarts: int = Field(default=3, ge=0)
@@ -106,15 +114,26 @@ class TrainerConfig(BaseModel):
                     raise ValueError(f"has the unknown placeholder {{{name}}}; known are {known}")
         return value
 
+    @field_validator("pipe_folder")
+    @classmethod
+    def _knows_its_folders_placeholders(cls, value: Path | None) -> Path | None:
+        cls._knows_its_placeholders((str(value),))
+        return value
+
     def resolve(self, *, folder: Path, site: str, job: str) -> TrainerConfig:
         """The same with placeholders filled in and `cwd` made absolute."""
         values = {"python": sys.executable, "folder": str(folder), "site": site, "job": job}
         command = tuple(
             _PLACEHOLDER.sub(lambda found: values[found[1]], argument) for argument in self.command
         )
-        return self.model_copy(
-            update={"command": command, "cwd": (folder / (self.cwd or ".")).resolve()}
-        )
+        update: dict[str, Any] = {
+            "command": command,
+            "cwd": (folder / (self.cwd or ".")).resolve(),
+        }
+        if self.pipe_folder is not None:
+            filled = _PLACEHOLDER.sub(lambda found: values[found[1]], str(self.pipe_folder))
+            update["pipe_folder"] = folder / filled
+        return self.model_copy(update=update)
 
     def reading_limit(self) -> float | None:
         """Seconds that a task may wait until a trainer reads it; None = no limit of its own."""
@@ -155,6 +174,16 @@ class SiteConfig(BaseModel):
                 raise ValueError(
                     f'trainer {name!r} has a command and start = "external"; '
                     "an external trainer is started by its owner: take one of the two away"
+                )
+            if trainer.pipe is not PipeKind.LOCAL and trainer.pipe_folder is None:
+                raise ValueError(
+                    f'trainer {name!r} has pipe = "{trainer.pipe}" and no pipe_folder; name a '
+                    "folder that the trainer and this site can both write to"
+                )
+            if trainer.pipe is PipeKind.LOCAL and trainer.pipe_folder is not None:
+                raise ValueError(
+                    f'trainer {name!r} has a pipe_folder, which pipe = "local" does not use; '
+                    'set pipe = "file", or take pipe_folder away'
                 )
         return value
 

@@ -71,10 +71,16 @@ class JobFolder:
         self.join.unlink(missing_ok=True)
         write_whole(self.ended, json.dumps({"time": time.time()}))
 
-    def write_join(self, job: JobFile, token: str) -> None:
+    def write_join(self, job: JobFile, token: str, pipe: Path) -> None:
         """For an external trainer: the file that federant.join(config=...) reads."""
         # A JSON string is a TOML string too.
-        lines = {"pipe": str(self.pipe), "token": token, "site": job.site, "job": job.job_id}
+        lines = {
+            "pipe": str(pipe),
+            "pipe_kind": str(job.trainer.pipe),
+            "token": token,
+            "site": job.site,
+            "job": job.job_id,
+        }
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
         text += f"heartbeat_timeout = {job.trainer.heartbeat_timeout_seconds}\n"
         text += f"spool_bytes = {job.spool_bytes}\n"

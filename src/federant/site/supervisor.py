@@ -86,8 +86,11 @@ class TrainerSupervisor:
         on_token: Callable[[str], None],
         on_exit: Callable[[], None],
         on_status: Callable[[str, str], None],
+        words: Path | None = None,
     ) -> None:
         """`config` is resolved; `folder` is the job's; `env` tells the trainer where to connect.
+
+        `words` is where its processes leave their last words, if that is not in the job's folder.
 
         `on_token(token)` is called with what a trainer will show, before it can;
         `on_exit()`, from any thread, when the process has ended; `on_status(state, text)` for
@@ -96,7 +99,7 @@ class TrainerSupervisor:
         self._config = config
         self._launches = folder / "launches"
         self._join_file = folder / KIT_FILE
-        self._words = JobFolder(folder).last_words
+        self._words = words or JobFolder(folder).last_words
         self._spec = LaunchSpec(
             command=config.command,
             cwd=config.cwd or folder,

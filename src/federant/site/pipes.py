@@ -1,0 +1,44 @@
+"""The passive ends of a job's two channels, over what the site's file says; no message is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from federant.client.join import KIND_VARIABLE, PIPE_VARIABLE
+from federant.pipe import FilePipe, LocalPipe, Mode, Pipe, PipeKind
+from federant.site.job_file import JobFile
+
+
+class JobPipes:
+    """The pipes of one job, and what a trainer must know to find them."""
+
+    def __init__(self, job: JobFile, folder: Path, token: str, keep: Collection[Path]) -> None:
+        """`folder` is for pipes of this host. `keep`: results that an earlier client job took."""
+        trainer = job.trainer
+        self.kind = trainer.pipe
+        self.folder = folder if trainer.pipe_folder is None else trainer.pipe_folder
+        self.tasks: Pipe
+        self.metrics: Pipe
+        self._local: list[LocalPipe] = []
+        if self.kind is PipeKind.LOCAL:
+            tasks = LocalPipe(
+                Mode.PASSIVE, self.folder, token, job.spool_bytes, defer=True, keep=keep
+            )
+            metrics = LocalPipe(Mode.PASSIVE, self.folder, token, job.spool_bytes)
+            self._local = [tasks, metrics]
+            self.tasks, self.metrics = tasks, metrics
+        else:
+            timeout = trainer.pipe_timeout_seconds
+            self.tasks = FilePipe(
+                Mode.PASSIVE, self.folder, peer_timeout=timeout, defer=True, keep=keep
+            )
+            self.metrics = FilePipe(Mode.PASSIVE, self.folder, peer_timeout=timeout)
+
+    def use_token(self, token: str) -> None:
+        """What the next trainer must show; in a shared folder the right to write is enough."""
+        for pipe in self._local:
+            pipe.token = token
+
+    def environment(self) -> dict[str, str]:
+        return {PIPE_VARIABLE: str(self.folder), KIND_VARIABLE: str(self.kind)}
