@@ -7,15 +7,26 @@ import contextlib
 import json
 import tracemalloc
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import ml_dtypes
 import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federant.codec import FrameError, Limits, decode, encode, header_size, read_layout
+from federant.codec import (
+    FrameError,
+    JaxArray,
+    Limits,
+    TorchArray,
+    decode,
+    encode,
+    header_size,
+    read_layout,
+)
 from federant.exchange import DXO, DataKind
 
 VALID = encode(
@@ -27,6 +38,13 @@ VALID = encode(
             "text": "é" * 3000,
             "raw": b"x" * 5000,
             "more": [1, (2.5, None), {(1, 2): 2**70, "k": np.float32(1)}],
+            "sets": [{1, "a", (2,)}, frozenset({b"b"})],
+            "times": [datetime(2026, 1, 2, 3, 4, 5, 6, UTC), date(1, 1, 1), timedelta(-1)],
+            "numpy": [np.datetime64(3, "25s"), np.longdouble(1), np.str_("é"), np.void(b"ab")],
+            "odd": [np.zeros(2, "M8[s]"), np.array(["é"]), np.zeros(1, ">f4"), np.zeros(1, "G")],
+            "small": np.ones(3, ml_dtypes.float8_e4m3fn),
+            "torch": np.ones(2, ml_dtypes.bfloat16).view(TorchArray),
+            "jax": np.ones(2, "c16").view(JaxArray),
         },
     ).to_shareable(),
     envelope={"topic": "train"},
@@ -322,8 +340,39 @@ def nested(depth: int) -> object:
         ([msgpack.ExtType(67, b""), "WEIGHTS", [], {}], "no valid DXO: invalid DXO: data must be"),
         ([msgpack.ExtType(67, b""), 3, {}, {}], "no valid DXO: invalid DXO: data_kind must be"),
         (msgpack.ExtType(33, b"os.system"), "unknown enum member b'os.system'"),
-        (msgpack.ExtType(34, b"F32:123"), "malformed numpy scalar"),
-        (msgpack.ExtType(34, b"O:1234"), "malformed numpy scalar"),
+        (msgpack.ExtType(34, b"F32:123"), "malformed numpy scalar of dtype float32 and 3 bytes"),
+        (msgpack.ExtType(34, b"<U1:\xff\xff\xff\xff"), "malformed numpy scalar of dtype <U1"),
+        (msgpack.ExtType(34, b"|V999999999:a"), "malformed numpy scalar"),
+        (msgpack.ExtType(34, b"<f16m112:" + bytes(16)), "this machine does not have: send them as"),
+        (msgpack.ExtType(36, bytes(15)), "a complex number takes 16 bytes, the envelope has 15"),
+        (msgpack.ExtType(37, b""), "malformed datetime"),
+        (
+            msgpack.ExtType(37, b"\xff\xff\x01\x01" + bytes(8)),
+            "datetime: year 65535 is out of",
+        ),
+        (msgpack.ExtType(37, b"\xea\x07\x02\x1e" + bytes(8)), "malformed datetime: day"),
+        (msgpack.ExtType(37, b"\xea\x07\x01\x01\x18" + bytes(7)), "malformed datetime: hour must"),
+        (msgpack.ExtType(37, b"\xea\x07\x01\x01" + bytes(9)), "malformed datetime: unpack"),
+        (msgpack.ExtType(37, b"\xea\x07\x01\x01" + bytes(7) + b"\2"), "datetime: fold must be"),
+        (msgpack.ExtType(37, b"\xea\x07\1\1" + bytes(8) + b"\x01" + bytes(11)), "strictly between"),
+        (msgpack.ExtType(37, b"\xea\x07\1\1" + bytes(20) + b"\xff"), "malformed datetime: 'utf-8'"),
+        (msgpack.ExtType(38, bytes(4)), "malformed date: year 0 is out of range"),
+        (msgpack.ExtType(38, bytes(5)), "malformed date: unpack requires"),
+        (msgpack.ExtType(39, b"\x18" + bytes(7)), "malformed time: hour must be in 0..23"),
+        (
+            msgpack.ExtType(40, b"\xff\xff\xff\x7f" + bytes(8)),
+            "malformed timedelta: days=2147",
+        ),
+        (msgpack.ExtType(40, bytes(4) + b"\x80\x51\x01" + bytes(5)), "86400 seconds and 0 micro"),
+        (msgpack.ExtType(41, b"\xff"), "a text in the frame is no UTF-8"),
+        ([msgpack.ExtType(68, b""), [1]], "a set with a member that is none: unhashable type"),
+        ([msgpack.ExtType(69, b""), {}], "a set with a member that is none: unhashable type"),
+        (msgpack.ExtType(68, b""), "a Mark where a value must stand"),
+        (ref("F32\0a", 6), "tensor 'a' has a dtype 'F32' that it cannot have"),
+        (ref("<M8[s]\0a", 8), "tensor 'a' has a dtype '<M8\\[s\\]' that it cannot have"),
+        (ref("<U3\0a", 10), "tensor 'a' has a dtype '<U3' that it cannot have"),
+        (ref("<c16", 6), "names a tensor '' that the frame does not have"),
+        (msgpack.ExtType(34, b"O:1234"), "unknown dtype 'O'"),
         (msgpack.ExtType(1, b"\xff"), "no msgpack"),
         (ref("a"), "names a tensor 'a' that the frame does not have"),
     ],
@@ -355,6 +404,67 @@ def test_a_truth_value_is_0_or_1() -> None:
         decode(frame_of({"a": entry(0, 2, None, "BOOL")}, b"\x01\x02", [1, {}, ref("a")]))
 
 
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "O",
+        "<f4",
+        "f4,f4",
+        "(2,)f4",
+        "<M8[s/2]",
+        "<M8[0s]",
+        "<M8[9999999999s]",
+        "<M8[generic]",
+        "|S0",
+        "|S",
+        "<U0",
+        "<U99999999999",
+        "|V-1",
+        "[('a', '<f4')]",
+        "__import__('os').system('true')",
+        "float128",
+        "int4",
+        "<c16 ",
+        "<c16\n",
+    ],
+)
+def test_a_dtype_that_is_not_in_the_grammar_is_refused(dtype: str) -> None:
+    frame = frame_of({"a": entry(0, 8)}, bytes(8), [1, {}, ref(f"{dtype}\0a", 6)])
+    with little_memory(), pytest.raises(FrameError, match=r"(unknown|impossible) dtype"):
+        decode(frame)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tensor"),
+    [
+        ("<c16", entry(0, 8)),
+        ("<c16", entry(0, 8, [], "F64")),
+        ("<c16", entry(0, 8, [1, 8])),
+        ("<M8[s]", entry(0, 8, [1], "I64")),
+        ("|S999999999", entry(0, 8, [1, 8])),
+        ("float8_e3m4", entry(0, 8, [8])),
+    ],
+)
+def test_a_tensor_that_does_not_have_the_size_of_its_dtype_is_refused(
+    dtype: str, tensor: dict[str, Any]
+) -> None:
+    frame = frame_of({"a": tensor}, bytes(8), [1, {}, ref(f"{dtype}\0a", 6)])
+    with little_memory(), pytest.raises(FrameError, match="holds no array of dtype"):
+        decode(frame)
+
+
+def test_text_in_an_array_is_unicode() -> None:
+    for dtype, data in [("<U1", b"\0\0\x11\0"), (">U2", b"\0\0\0a\xff\xff\xff\xff")]:
+        tensor = entry(0, len(data), [1, len(data)])
+        with pytest.raises(FrameError, match="bytes that are no text"):
+            decode(frame_of({"a": tensor}, data, [1, {}, ref(f"{dtype}\0a", 6)]))
+
+
+def test_a_time_that_is_none_is_a_value_like_any_other() -> None:
+    frame = frame_of({"a": entry(0, 8, [8])}, bytes(7) + b"\x80", [1, {}, ref("<M8[ns]\0a", 6)])
+    assert np.isnat(decode(frame).body)
+
+
 DENSE = {
     "nils": (1, b"\xc0"),
     "ints": (1, b"\xcd\x7f\xff"),
@@ -372,6 +482,10 @@ DENSE = {
     "dicts of dicts": (3, b"\x81\xa1a\x80"),
     "tuples": (2, b"\x91\xd4\x40a"),
     "pairs": (4, b"\x93\xd4\x41a\x01\xc0"),
+    "sets": (2, b"\x91\xd4\x44a"),
+    "dates": (1, b"\xd6\x26\xea\x07\x01\x01"),
+    "long doubles": (1, b"\xc7\x18\x22<f16m63:" + bytes(16)),
+    "typed references": (1, b"\xd6\x06<c16"),
     "Shareables": (3, b"\x92\xd4\x42a\x80"),
 }
 """How many values it is, and its bytes."""
@@ -404,7 +518,8 @@ def test_values_that_hide_in_nested_lists_are_counted_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["references", "bytearrays", "dicts", "dicts of dicts", "pairs", "Shareables"]
+    "kind",
+    ["references", "bytearrays", "dicts", "dicts of dicts", "pairs", "Shareables", "sets", "dates"],
 )
 def test_as_many_values_as_are_taken_cost_no_more_than_an_honest_frame(kind: str) -> None:
     values, value = DENSE[kind]
@@ -424,6 +539,12 @@ def test_keys_chosen_to_share_a_hash_are_refused() -> None:
     modulus = 2**61 - 1
     body = {key * modulus: None for key in range(1, 300)}
     with pytest.raises(FrameError, match="very many keys of the same hash"):
+        decode(encode(body).to_bytes())
+
+
+def test_members_chosen_to_share_a_hash_are_refused() -> None:
+    body = {key * (2**61 - 1) for key in range(1, 300)}
+    with pytest.raises(FrameError, match="a set with very many members of the same hash"):
         decode(encode(body).to_bytes())
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict, defaultdict
+from datetime import UTC, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,8 +24,51 @@ from federant.exchange import (
     create_analytic_dxo,
 )
 
-DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8"]
+DTYPES = [
+    "?",
+    "i1",
+    "i2",
+    "i4",
+    "i8",
+    "u1",
+    "u2",
+    "u4",
+    "u8",
+    "f2",
+    "f4",
+    "f8",
+    "c8",
+    "c16",
+    "g",
+    "G",
+]
+UNITS = ["Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "25s", "7D"]
+ML_DTYPES = [
+    "bfloat16",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+]
 
+dtypes = st.one_of(
+    st.sampled_from(DTYPES).map(np.dtype),
+    st.builds("{}8[{}]".format, st.sampled_from("mM"), st.sampled_from(UNITS)).map(np.dtype),
+    st.builds("{}{}".format, st.sampled_from("SU"), st.integers(1, 20)).map(np.dtype),
+)
+zones = st.one_of(
+    st.none(),
+    st.just(UTC),
+    st.builds(
+        timezone,
+        st.timedeltas(timedelta(hours=-23), timedelta(hours=23)),
+    ),
+    st.builds(timezone, st.just(timedelta(hours=1)), st.text(min_size=1, max_size=5)),
+)
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -37,11 +81,27 @@ scalars = st.one_of(
     st.floats(width=32).map(np.float32),
     st.integers(0, 255).map(np.uint8),
     st.booleans().map(np.bool_),
+    st.complex_numbers(),
+    st.datetimes(timezones=zones),
+    st.datetimes().map(lambda moment: moment.replace(fold=1)),
+    st.dates(),
+    st.times(timezones=zones),
+    st.timedeltas(),
+    dtypes.flatmap(hnp.from_dtype).filter(lambda value: isinstance(value, np.generic)),
 )
 arrays = hnp.arrays(
-    dtype=st.sampled_from([np.dtype(d) for d in DTYPES] + [np.dtype(">f4"), np.dtype(">i8")]),
+    dtype=st.builds(np.dtype.newbyteorder, dtypes, st.sampled_from("<>")),
     shape=hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
 )
+raw_arrays = st.builds(
+    lambda raw, dtype: raw.repeat(dtype.itemsize, axis=-1).view(dtype),
+    hnp.arrays("u1", hnp.array_shapes(min_dims=1, max_dims=3, min_side=0)),
+    st.sampled_from(
+        [np.dtype(name) for name in ("m8", "M8", ">M8", "V1", "V7")]
+        + [np.dtype(getattr(ml_dtypes, name)) for name in ML_DTYPES]
+    ),
+)
+"""Of every byte."""
 long_text = st.builds(lambda c, n: c * n, st.text(min_size=1, max_size=2), st.integers(4000, 5000))
 keys = st.one_of(
     st.text(max_size=8),
@@ -52,9 +112,19 @@ keys = st.one_of(
     st.floats(allow_nan=False),
     st.sampled_from(list(DataKind)),
     st.tuples(st.integers(), st.text(max_size=4)),
+    st.dates(),
+    st.frozensets(st.integers(), max_size=3),
 )
 values = st.recursive(
-    st.one_of(scalars, arrays, long_text, long_text.map(str.encode)),
+    st.one_of(
+        scalars,
+        arrays,
+        raw_arrays,
+        long_text,
+        long_text.map(str.encode),
+        st.sets(keys, max_size=4),
+        st.frozensets(keys, max_size=4),
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),
@@ -93,13 +163,21 @@ def assert_same(found: Any, sent: Any) -> None:
             assert_same(one, other)
     elif isinstance(sent, np.ndarray):
         assert found.shape == sent.shape
-        assert found.dtype == sent.dtype.newbyteorder("=")
-        # Bit for bit, also the payload of a NaN.
-        assert found.tobytes() == sent.astype(sent.dtype.newbyteorder("=")).tobytes()
-    elif isinstance(sent, float | np.floating) and math.isnan(sent):
-        assert math.isnan(found)
-    elif isinstance(sent, float) and sent == 0:
-        assert math.copysign(1, found) == math.copysign(1, sent)
+        assert found.dtype == sent.dtype
+        assert found.tobytes() == sent.tobytes()  # bit for bit, also the payload of a NaN
+    elif isinstance(sent, np.str_):
+        assert found == sent
+    elif isinstance(sent, np.generic):
+        assert found.dtype == sent.dtype
+        assert found.tobytes() == sent.tobytes()
+    elif isinstance(sent, float | complex):
+        assert repr(found) == repr(sent)  # NaN equals nothing, and -0.0 equals 0.0
+    elif isinstance(sent, set | frozenset):
+        assert found == sent
+        types = dict(zip(sent, map(type, sent), strict=True))
+        assert {member: type(member) for member in found} == types
+    elif isinstance(sent, datetime | time):
+        assert repr(found) == repr(sent)  # with the fold and the zone's name
     else:
         assert found == sent
 
@@ -122,6 +200,32 @@ def test_every_way_of_writing_gives_the_same_bytes(body: Any) -> None:
 @given(arrays)
 def test_arrays_of_every_dtype_shape_and_byte_order_come_back(array: np.ndarray) -> None:
     assert_same(round_trip({"a": array})["a"], array)
+
+
+@given(raw_arrays)
+def test_arrays_of_bfloat16_and_float8_and_raw_ones_come_back(array: np.ndarray) -> None:
+    assert_same(round_trip({"a": array})["a"], array)
+    assert_same(round_trip([array.ravel()[:1]])[0], array.ravel()[:1])
+
+
+@pytest.mark.parametrize("name", ML_DTYPES)
+def test_scalars_of_bfloat16_and_float8_come_back(name: str) -> None:
+    assert_same(round_trip(np.ones(1, getattr(ml_dtypes, name))[0]), np.ones((), name)[()])
+
+
+@pytest.mark.parametrize("dtype", ["?", "i4", ">f4", "c16", ">G", "M8[25s]", "S3", ">U3", "V5"])
+def test_arrays_of_no_dimension_and_empty_and_strided_ones_come_back(dtype: str) -> None:
+    whole = np.zeros((4, 6), dtype)
+    for array in (whole[0, 0:1].reshape(()), whole[:0], whole[:, ::2], whole.T, whole[::-1]):
+        assert_same(round_trip([array])[0], array)
+
+
+@pytest.mark.parametrize("dtype", ["c16", "g", "M8[ns]", "U3", "V5", "S5", ml_dtypes.bfloat16])
+def test_an_array_of_a_dtype_that_safetensors_lacks_is_a_view_too(dtype: Any) -> None:
+    buffer = bytearray(encode({"odd": np.zeros(3, "S5"), "a": np.zeros(3, dtype)}).to_bytes())
+    view = decode(buffer).body["a"]
+    assert view.flags.aligned
+    assert np.shares_memory(view, np.frombuffer(buffer, "u1"))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +275,19 @@ def test_subclasses_of_what_travels_come_back_as_the_class_itself() -> None:
 
     assert type(round_trip(MyShareable({"a": 1}))) is Shareable
     assert type(round_trip(MyDXO(DataKind.WEIGHTS, {}))) is DXO
-    assert round_trip([np.str_("text"), np.bytes_(b"raw")]) == ["text", b"raw"]
+
+
+@pytest.mark.parametrize("count", [0, 3, 5000])
+def test_texts_and_bytes_of_numpy_come_back_as_they_are(count: int) -> None:
+    for sent in (np.str_("é" * count), np.bytes_(b"\0x" * count)):
+        for found in (round_trip(sent), next(iter(round_trip({sent: 1})))):
+            assert type(found) is type(sent)
+            assert found == sent
+
+
+def test_an_integer_type_that_is_another_name_comes_back_under_the_usual_one() -> None:
+    assert round_trip(np.longlong(3)) == 3
+    assert round_trip(np.ones(1, np.longlong)).dtype == np.longlong
 
 
 def test_a_memory_mapped_array_comes_back_as_a_plain_one(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from federant.codec.decode import Decoded, Layout, decode, read_layout, read_ten
 from federant.codec.errors import FrameError
 from federant.codec.for_exchange import FrameCodec
 from federant.codec.frame import Frame, encode
+from federant.codec.kinds.jax_arrays import JaxArray
+from federant.codec.kinds.torch_tensors import TorchArray
 from federant.codec.layout import LENGTH_BYTES, TensorSpan, header_size
 from federant.codec.limits import DEFAULT_LIMITS, Limits
 from federant.exchange.serialization import install
@@ -19,9 +21,11 @@ __all__ = [
     "Decoded",
     "Frame",
     "FrameError",
+    "JaxArray",
     "Layout",
     "Limits",
     "TensorSpan",
+    "TorchArray",
     "decode",
     "encode",
     "header_size",

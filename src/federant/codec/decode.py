@@ -14,7 +14,8 @@ import numpy as np
 from federant.codec import kinds
 from federant.codec.errors import FrameError
 from federant.codec.frame import FRAME_VERSION, METADATA_KEY
-from federant.codec.layout import TensorSpan, parse_header
+from federant.codec.kinds import arrays, codes
+from federant.codec.layout import TensorSpan, of_own_dtype, parse_header
 from federant.codec.limits import DEFAULT_LIMITS, Limits
 from federant.codec.reader import Reader, Reference
 
@@ -77,6 +78,8 @@ class Layout:
                     f"the body names a tensor {reference.name!r} that the frame does not have, "
                     "or names it twice"
                 )
+            if reference.dtype:
+                span = of_own_dtype(span, reference.dtype)
             return tensor(reference.code, span)
 
         reader = Reader(self._limits, kinds.BUILDS, kinds.LEAF_TYPES, resolve)
@@ -86,17 +89,31 @@ class Layout:
         return body
 
 
-def decode(buffer: bytes | bytearray | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> Decoded:
+def decode(
+    buffer: bytes | bytearray | memoryview,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    frameworks: bool = True,
+) -> Decoded:
     """The envelope and body of the frame that fills `buffer` (bytes, mmap, ...).
 
     Arrays are views of the buffer, writable if it is, and keep it alive; text and bytes are
-    copied. FrameError, a ValueError, for anything that is no valid frame.
+    copied, and so are arrays of the other byte order. FrameError, a ValueError, for anything that
+    is no valid frame.
+
+    A tensor of torch or array of jax becomes one again if the process has imported that framework,
+    else, and always with `frameworks=False`, a TorchArray or JaxArray, which is a numpy array. A
+    torch tensor lies in the buffer too, if that is writable; a jax array is a copy.
     """
     view = memoryview(buffer).cast("B")
     layout = read_layout(view, view.nbytes, limits=limits)
     whole = np.frombuffer(view, np.uint8)
-    body = layout.build(lambda code, span: kinds.read_tensor(code, _array(whole, span)))
-    return Decoded(layout.envelope, body)
+
+    def tensor(code: int, span: TensorSpan) -> object:
+        array = _array(whole, span)
+        return array if code == codes.TENSOR else kinds.read_tensor(code, array, own=frameworks)
+
+    return Decoded(layout.envelope, layout.build(tensor))
 
 
 def read_tensors(
@@ -135,8 +152,8 @@ def _array(whole: np.ndarray[Any, Any], span: TensorSpan) -> np.ndarray[Any, Any
     array: np.ndarray[Any, Any] = np.ndarray(
         span.shape, span.numpy_dtype, buffer=whole, offset=span.start
     )
-    if span.dtype == "BOOL" and array.view(np.uint8).max(initial=0) > 1:
-        raise FrameError(f"tensor {span.name!r} has dtype BOOL and bytes other than 0 and 1")
+    if array.dtype.kind in arrays.CHECKED_KINDS:
+        arrays.check(array, span.name)
     return array
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from federant.codec import kinds
 from federant.codec.errors import FrameError
-from federant.codec.layout import DTYPES, LENGTH_BYTES, TensorSpan, plan_header
+from federant.codec.layout import LENGTH_BYTES, Tensor, TensorSpan, plan_header
 from federant.codec.limits import DEFAULT_LIMITS, Limits
 from federant.codec.writer import Part, Writer
 
@@ -30,18 +30,16 @@ class Frame:
     Do not write to the arrays of the body before the frame is written out.
     """
 
-    __slots__ = ("_arrays", "header", "size", "tensors")
+    __slots__ = ("_written", "header", "size", "tensors")
 
-    def __init__(
-        self, header: bytes, tensors: list[TensorSpan], arrays: dict[str, np.ndarray[Any, Any]]
-    ) -> None:
+    def __init__(self, header: bytes, spans: list[TensorSpan], tensors: dict[str, Tensor]) -> None:
         self.header = header
         """The length and the header, up to the first tensor."""
-        self.tensors = tuple(tensors)
+        self.tensors = tuple(spans)
         """Where each tensor will lie, in that order."""
-        self.size = tensors[-1].stop if tensors else len(header)
+        self.size = spans[-1].stop if spans else len(header)
         """The whole frame's length in bytes."""
-        self._arrays = arrays
+        self._written = tensors
 
     def write_into(self, target: memoryview | bytearray) -> None:
         """Write the frame into a writable buffer of exactly `size` bytes; each array copied once.
@@ -53,10 +51,11 @@ class Frame:
             raise ValueError(f"the frame takes {self.size} bytes, the target has {whole.nbytes}")
         whole[: len(self.header)] = np.frombuffer(self.header, np.uint8)
         for span in self.tensors:
+            tensor = self._written[span.name]
             place: np.ndarray[Any, Any] = np.ndarray(
-                span.shape, DTYPES[span.dtype], buffer=whole, offset=span.start
+                tensor.array.shape, tensor.written, buffer=whole, offset=span.start
             )
-            place[...] = self._arrays[span.name]
+            place[...] = tensor.array
 
     def chunks(self) -> Iterator[memoryview]:
         """The frame in pieces: the header, then each tensor's bytes.
@@ -67,7 +66,8 @@ class Frame:
         yield memoryview(self.header)
         for span in self.tensors:
             if span.nbytes:
-                array = np.ascontiguousarray(self._arrays[span.name], DTYPES[span.dtype])
+                tensor = self._written[span.name]
+                array = np.ascontiguousarray(tensor.array, tensor.written)
                 yield array.reshape(-1).view(np.uint8).data
 
     def to_bytes(self) -> bytes:
@@ -81,7 +81,7 @@ def encode(
     envelope: Mapping[str, object] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Frame:
-    """Plan the frame of a body; no tensor is copied yet.
+    """Plan the frame of a body; no tensor in the memory of the processor is copied yet.
 
     `envelope` holds small values that a receiver reads from the header alone. TypeError, with the
     path to the value (`data['layer1'][3]`), for what cannot travel or is beyond the limits.
@@ -89,20 +89,20 @@ def encode(
     writer = Writer(
         limits,
         kinds.WRITES,
-        kinds.BASES,
+        kinds.find_write,
         next(
             (path for base, path in kinds.DROPPED_FROM_NAMES.items() if isinstance(body, base)), ()
         ),
     )
     entries = writer.inlined(_ENVELOPE, dict(envelope or {}))
-    if writer.arrays:
+    if writer.tensors:
         raise TypeError("arrays cannot travel in a frame's envelope; put them into the body")
     packed = msgpack.packb(
         [FRAME_VERSION, entries, writer.value(body)], strict_types=True, default=kinds.pack_other
     )
     metadata = {METADATA_KEY: b64encode(packed).decode("ascii")}
     try:
-        header, spans = plan_header(writer.arrays, metadata, limits)
+        header, spans = plan_header(writer.tensors, metadata, limits)
     except FrameError as error:
         raise TypeError(
             f"the body cannot travel: {error}; give its arrays names without punctuation"
@@ -113,4 +113,4 @@ def encode(
             f"at most {limits.header_bytes} are taken; put large collections of numbers into "
             "numpy arrays"
         )
-    return Frame(header, spans, writer.arrays)
+    return Frame(header, spans, writer.tensors)

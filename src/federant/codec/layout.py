@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from federant.codec.dtypes import ITEM_SIZES, numpy_dtype
 from federant.codec.errors import FrameError
 from federant.codec.limits import DEFAULT_LIMITS, Limits
 
@@ -33,35 +34,16 @@ _QUOTES_PER_TENSOR = 12
 _UNCOUNTED_BYTES = 64 * 1024
 _METADATA_KEYS = 256
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype("bool"),
-    "I8": np.dtype("i1"),
-    "I16": np.dtype("<i2"),
-    "I32": np.dtype("<i4"),
-    "I64": np.dtype("<i8"),
-    "U8": np.dtype("u1"),
-    "U16": np.dtype("<u2"),
-    "U32": np.dtype("<u4"),
-    "U64": np.dtype("<u8"),
-    "F16": np.dtype("<f2"),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-    "C64": np.dtype("<c8"),
-}
-"""numpy's dtype for each of safetensors' names."""
-
-# Keyed without the byte order: a big-endian array travels as the same values in little-endian.
-_NAMES = {dtype.str[1:]: name for name, dtype in DTYPES.items()}
-
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpan:
-    """Where a tensor lies: its bytes are `frame[start:stop]`; `dtype` is safetensors' name."""
+    """Where a tensor lies: its bytes are `frame[start:stop]`."""
 
     name: str
     dtype: str
+    """safetensors' name of the dtype; in a body's layout ours (`<M8[s]`) where it has none."""
     shape: tuple[int, ...]
     start: int
     stop: int
@@ -72,33 +54,49 @@ class TensorSpan:
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
-        return DTYPES[self.dtype]
+        return numpy_dtype(self.dtype)
 
 
-def dtype_name(dtype: np.dtype[Any]) -> str | None:
-    """safetensors' name of a numpy dtype of either byte order, None if it has none."""
-    return _NAMES.get(dtype.str[1:])
+def of_own_dtype(span: TensorSpan, dtype: str) -> TensorSpan:
+    """The place of an array with a dtype of ours, whose bytes are a U8 tensor; or FrameError."""
+    size = numpy_dtype(dtype).itemsize
+    if span.dtype != "U8" or not span.shape or span.shape[-1] != size:
+        raise FrameError(
+            f"tensor {span.name!r} of dtype {span.dtype} and shape {span.shape} holds no array of "
+            f"dtype {dtype!r}: that needs U8 with a last dimension of {size}"
+        )
+    return TensorSpan(span.name, dtype, span.shape[:-1], span.start, span.stop)
+
+
+class Tensor(NamedTuple):
+    """An array as it is to be written."""
+
+    array: np.ndarray[Any, Any]
+    written: np.dtype[Any]
+    """The dtype of its bytes in the frame."""
+    dtype: str
+    """safetensors' name of its dtype; U8 for one that safetensors lacks."""
+    shape: tuple[int, ...]
+    """What safetensors sees, with the bytes of an element as last dimension of such a U8."""
 
 
 def plan_header(
-    arrays: dict[str, np.ndarray[Any, Any]], metadata: dict[str, str], limits: Limits
+    tensors: dict[str, Tensor], metadata: dict[str, str], limits: Limits
 ) -> tuple[bytes, list[TensorSpan]]:
-    """The header and the place of each array, in the order in which they lie in the frame.
+    """The header and the place of each tensor, in the order in which they lie in the frame.
 
-    Every tensor is aligned to its item size: those whose size is a multiple of 64 come first,
-    the rest by descending item size, without gaps, which safetensors refuses. FrameError for a
-    header that no reader would take.
+    Every tensor is aligned to its item size (to the power of two in it): those whose size is a
+    multiple of 64 come first, the rest by descending item size, without gaps, which safetensors
+    refuses. FrameError for a header that no reader would take.
     """
-    order = sorted(
-        arrays.items(), key=lambda item: (item[1].nbytes % ALIGNMENT != 0, -item[1].itemsize)
-    )
+    order = sorted(tensors.items(), key=_place)
     entries: dict[str, object] = {METADATA: metadata}
     offset = 0
-    for name, array in order:
-        stop = offset + array.nbytes
+    for name, tensor in order:
+        stop = offset + tensor.array.nbytes
         entries[name] = {
-            "dtype": _NAMES[array.dtype.str[1:]],
-            "shape": array.shape,
+            "dtype": tensor.dtype,
+            "shape": tensor.shape,
             "data_offsets": (offset, stop),
         }
         offset = stop
@@ -108,11 +106,17 @@ def plan_header(
     header = length.to_bytes(LENGTH_BYTES, "little") + text.encode("ascii").ljust(length)
     spans = []
     start = len(header)
-    for name, array in order:
-        stop = start + array.nbytes
-        spans.append(TensorSpan(name, _NAMES[array.dtype.str[1:]], array.shape, start, stop))
+    for name, tensor in order:
+        stop = start + tensor.array.nbytes
+        spans.append(TensorSpan(name, tensor.dtype, tensor.shape, start, stop))
         start = stop
     return header, spans
+
+
+def _place(item: tuple[str, Tensor]) -> tuple[bool, int]:
+    array = item[1].array
+    size = array.itemsize
+    return array.nbytes % ALIGNMENT != 0, -(size & -size)
 
 
 def header_size(first8: bytes | bytearray | memoryview, limits: Limits = DEFAULT_LIMITS) -> int:
@@ -196,15 +200,15 @@ def _span(name: str, entry: object, header_bytes: int) -> TensorSpan:
             pass
         case _:
             raise FrameError(f"tensor {name!r} needs a dtype, a shape and two data_offsets")
-    if dtype not in DTYPES:
-        raise FrameError(f"tensor {name!r} has dtype {dtype!r}, known are {', '.join(DTYPES)}")
+    if dtype not in ITEM_SIZES:
+        raise FrameError(f"tensor {name!r} has dtype {dtype!r}, known are {', '.join(ITEM_SIZES)}")
     if len(shape) > MAX_DIMENSIONS:
         raise FrameError(f"tensor {name!r} has {len(shape)} dimensions, at most 32 are taken")
     _check_counting(name, [*shape, begin, end])
     # Empty dimensions must not hide ones that numpy cannot count.
     if prod(max(dimension, 1) for dimension in shape) > _MAX_ELEMENTS:
         raise FrameError(f"tensor {name!r} of shape {shape} is larger than numpy can count")
-    if prod(shape) * DTYPES[dtype].itemsize != end - begin:
+    if prod(shape) * ITEM_SIZES[dtype] != end - begin:
         raise FrameError(
             f"tensor {name!r} of shape {shape} and dtype {dtype} does not take {end - begin} bytes"
         )

@@ -26,6 +26,8 @@ class Reference(NamedTuple):
 
     code: int
     name: str
+    dtype: str = ""
+    """Our name of its dtype, if safetensors has none."""
 
 
 Build = Callable[["Reader", list[Any], int], object]
@@ -39,7 +41,7 @@ class Reader:
         self,
         limits: Limits,
         builds: dict[int, Build],
-        leaf_types: frozenset[type],
+        leaf_types: tuple[type, ...],
         resolve: Callable[[Reference], object],
     ) -> None:
         self._limits = limits
@@ -64,7 +66,7 @@ class Reader:
             return self.sequence(raw, depth)
         if isinstance(raw, Reference):
             return self._resolve(raw)
-        if kind in self._leaf_types:
+        if isinstance(raw, self._leaf_types):
             return raw
         raise FrameError(f"the envelope has a {kind.__name__} where a value must stand")
 

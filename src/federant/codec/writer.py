@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from federant.codec.layout import METADATA
+from federant.codec.dtypes import Form
+from federant.codec.layout import MAX_DIMENSIONS, METADATA, Tensor
 from federant.codec.limits import Limits
 
 ATOMS = frozenset({type(None), bool, int, float})
@@ -33,16 +34,17 @@ class Writer:
         self,
         limits: Limits,
         writes: dict[type, Write],
-        bases: tuple[type, ...],
+        find_write: Callable[[object], Write | None],
         dropped_from_names: tuple[str, ...] = (),
     ) -> None:
         self.path: list[object] = []
-        self.arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self.tensors: dict[str, Tensor] = {}
         self.inline = False
         """Whether long text stays in the header, so that whoever reads only that can read it."""
         self._limits = limits
         self._writes = writes
-        self._bases = bases
+        self._find_write = find_write
+        self._found: dict[type, Write] = {}
         self._dropped = dropped_from_names
         self._values = 4  # the list of version, envelope and body, and these
 
@@ -51,16 +53,16 @@ class Writer:
         kind = type(value)
         if kind in ATOMS:
             return value
-        write = self._writes.get(kind)
+        write = self._writes.get(kind) or self._found.get(kind)
         if write is None:
-            write = next(
-                (self._writes[base] for base in self._bases if isinstance(value, base)), None
-            )
+            write = self._find_write(value)
             if write is None:
                 raise self.refusal(
-                    f"it is a {type_name(kind)}; what travels is None, bool, "
-                    "int, float, str, bytes, numpy arrays, and dicts, lists and tuples of these"
+                    f"it is a {type_name(kind)}; what travels is None, bool, int, float, "
+                    "complex, str, bytes, dates and times, arrays of numpy, torch and jax, "
+                    "and dicts, lists, tuples and sets of these"
                 )
+            self._found[kind] = write
         return write(self, value)
 
     def at(self, step: object, value: Any) -> object:
@@ -92,13 +94,21 @@ class Writer:
                 "put large collections of numbers into numpy arrays"
             )
 
-    def set_aside(self, array: np.ndarray[Any, Any]) -> bytes:
-        """Keep an array as a tensor of the frame; its name."""
-        if len(self.arrays) >= self._limits.tensors:
+    def set_aside(self, array: np.ndarray[Any, Any], form: Form) -> bytes:
+        """Keep an array as a tensor of the frame; what a reference to it says."""
+        if len(self.tensors) >= self._limits.tensors:
             raise self.refusal(f"a frame holds at most {self._limits.tensors} arrays")
         name = self._name()
-        self.arrays[name] = array
-        return name.encode()
+        if form.view is not None:
+            array = array.view(form.view)
+        dtype, shape = form.name, array.shape
+        if form.own:
+            dtype, shape = "U8", (*shape, array.itemsize)
+        if len(shape) > MAX_DIMENSIONS:
+            most = MAX_DIMENSIONS - form.own
+            raise self.refusal(f"it has {array.ndim} dimensions, at most {most} travel")
+        self.tensors[name] = Tensor(array, form.written, dtype, shape)
+        return f"{form.name}\0{name}".encode() if form.own else name.encode()
 
     def refusal(self, reason: str) -> TypeError:
         """The error for the value at this path."""
@@ -110,10 +120,10 @@ class Writer:
         if len(steps) > dropped and tuple(steps[:dropped]) == self._dropped:
             steps = steps[dropped:]
         name = ".".join(map(str, steps)) or "value"
-        if name not in self.arrays and name != METADATA:
+        if name not in self.tensors and name != METADATA:
             return name
         number = 2
-        while f"{name}#{number}" in self.arrays:
+        while f"{name}#{number}" in self.tensors:
             number += 1
         return f"{name}#{number}"
 

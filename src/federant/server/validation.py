@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from federant.codec import DEFAULT_LIMITS, TensorSpan, header_size, read_layout
-from federant.codec.kinds import codes
+from federant.codec.kinds import ARRAY_CODES
 from federant.exchange import (
     DXO,
     DataKind,
@@ -239,7 +239,8 @@ def _body(path: Path) -> object:
         head = file.read(8)
         head += file.read(header_size(head, DEFAULT_LIMITS) - len(head))
     # Long text lies in tensors too, and is none.
-    return read_layout(head, total).build(lambda code, span: span if code == codes.TENSOR else None)
+    layout = read_layout(head, total)
+    return layout.build(lambda code, span: span if code in ARRAY_CODES else None)
 
 
 def _contents_refusal(found: DXO, path: Path, model: _Model | None = None) -> Refusal | None:

@@ -297,7 +297,7 @@ class ClientJob:
 def task_data(frame: bytearray) -> Shareable:
     """The Shareable in a task's frame, also if that holds a DXO; TaskDataError otherwise."""
     try:
-        body = codec.decode(frame).body
+        body = codec.decode(frame, frameworks=False).body
     except codec.FrameError as error:
         raise TaskDataError(f"the task's data is no frame: {error}") from error
     if isinstance(body, DXO):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from msgpack import ExtType
 
 from federant.codec.errors import FrameError
 from federant.codec.kinds import codes
+from federant.codec.kinds.hashing import check_hashes
 from federant.codec.reader import Reader
 from federant.codec.writer import ATOMS, Part, Writer
 from federant.exchange import DXO, ReservedHeaderKey, Shareable
@@ -19,7 +19,6 @@ _PAIRS = ExtType(codes.PAIRS, b"")
 _SHAREABLE = ExtType(codes.SHAREABLE, b"")
 _DXO = ExtType(codes.DXO, b"")
 
-_MOST_KEYS_OF_ONE_HASH = 256
 _KIND, _DATA, _META = Part("kind"), Part("data"), Part("meta")
 _HEADERS, _CONTENT = Part("headers"), Part(CONTENT_TYPE)
 
@@ -92,14 +91,7 @@ def read_pairs(reader: Reader, rest: list[Any], depth: int) -> dict[Any, Any]:
         raise FrameError("the envelope has a dict with a key that lacks its value")
     flat = reader.sequence(rest, depth)
     keys = flat[::2]
-    try:
-        hashes = Counter(map(hash, keys))
-    except TypeError as error:
-        raise FrameError(f"the envelope has a dict with a key that is none: {error}") from error
-    # Whoever chooses keys of one hash makes a dict of them take hours; those of str and bytes
-    # cannot be chosen.
-    if max(hashes.values(), default=0) > _MOST_KEYS_OF_ONE_HASH:
-        raise FrameError("the envelope has a dict with very many keys of the same hash")
+    check_hashes(keys, "dict", "key")
     return dict(zip(keys, flat[1::2], strict=True))
 
 

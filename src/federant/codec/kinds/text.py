@@ -1,4 +1,4 @@
-"""str, bytes and bytearray: in the envelope while short, tensors of bytes when long."""
+"""Text and bytes, numpy's too: in the envelope while short, tensors of bytes when long."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from msgpack import ExtType
 
+from federant.codec.dtypes import Form
 from federant.codec.errors import FrameError
 from federant.codec.kinds import codes
 from federant.codec.writer import Writer
 
 INLINE_BYTES = 4096
 """Longer ones travel as U8 tensors, unless they are keys or headers."""
+
+_BYTES = Form("U8", own=False, big_endian=False, view=None, written=np.dtype("u1"))
 
 
 def write_str(writer: Writer, value: str) -> object:
@@ -24,9 +27,7 @@ def write_str(writer: Writer, value: str) -> object:
         try:
             encoded = value.encode()
         except UnicodeEncodeError as error:
-            raise writer.refusal(
-                f"its character {error.start} is half of a surrogate pair, which is no text"
-            ) from error
+            raise _no_text(writer, error) from error
         if len(encoded) <= INLINE_BYTES or writer.inline:
             return str(value)
     return _set_aside(writer, codes.TEXT_TENSOR, encoded)
@@ -44,6 +45,26 @@ def write_bytearray(writer: Writer, value: bytearray) -> object:
     return _set_aside(writer, codes.BYTEARRAY_TENSOR, value)
 
 
+def write_numpy_str(writer: Writer, value: np.str_) -> object:
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError as error:
+        raise _no_text(writer, error) from error
+    if len(encoded) <= INLINE_BYTES or writer.inline:
+        return ExtType(codes.NUMPY_STR, encoded)
+    return _set_aside(writer, codes.NUMPY_STR_TENSOR, encoded)
+
+
+def write_numpy_bytes(writer: Writer, value: np.bytes_) -> object:
+    if len(value) <= INLINE_BYTES or writer.inline:
+        return ExtType(codes.NUMPY_BYTES, bytes(value))
+    return _set_aside(writer, codes.NUMPY_BYTES_TENSOR, value)
+
+
+def read_numpy_str(payload: bytes) -> object:
+    return np.str_(_text(payload))
+
+
 def from_tensor(code: int, array: np.ndarray[Any, Any]) -> str | bytes | bytearray:
     """The text or bytes in a U8 tensor, copied out of it."""
     if array.dtype != np.uint8 or array.ndim != 1:
@@ -53,13 +74,26 @@ def from_tensor(code: int, array: np.ndarray[Any, Any]) -> str | bytes | bytearr
         )
     if code == codes.BYTES_TENSOR:
         return array.tobytes()
+    if code == codes.NUMPY_BYTES_TENSOR:
+        return np.bytes_(array.tobytes())
     if code == codes.BYTEARRAY_TENSOR:
         return bytearray(array.data)
+    text = _text(array.data)
+    return text if code == codes.TEXT_TENSOR else np.str_(text)
+
+
+def _text(encoded: bytes | memoryview) -> str:
     try:
-        return str(array.data, "utf-8")
+        return str(encoded, "utf-8")
     except UnicodeDecodeError as error:
         raise FrameError(f"a text in the frame is no UTF-8: {error}") from error
 
 
+def _no_text(writer: Writer, error: UnicodeEncodeError) -> TypeError:
+    return writer.refusal(
+        f"its character {error.start} is half of a surrogate pair, which is no text"
+    )
+
+
 def _set_aside(writer: Writer, code: int, value: bytes | bytearray) -> ExtType:
-    return ExtType(code, writer.set_aside(np.frombuffer(value, np.uint8)))
+    return ExtType(code, writer.set_aside(np.frombuffer(value, np.uint8), _BYTES))

@@ -26,7 +26,10 @@ def put_body(blobs: BlobStore, body: object) -> BlobRef:
 def get_body(blobs: BlobStore, blob: BlobRef) -> object:
     """The body in a blob; its arrays are read-only views of the file, which never changes.
 
+    Tensors of torch and jax are TorchArray and JaxArray, whatever the process has imported.
+
     Nothing is read before it is looked at, and what was read takes no memory of the process.
     """
     with blobs.path(blob.digest).open("rb") as file:
-        return decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))).body
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return decode(content, frameworks=False).body
