@@ -519,7 +519,7 @@ def test_values_that_hide_in_nested_lists_are_counted_too() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["references", "bytearrays", "dicts", "dicts of dicts", "pairs", "Shareables", "sets", "dates"],
+    ["references", "bytearrays", "dicts", "dicts of dicts", "pairs", "Shareables", "sets"],
 )
 def test_as_many_values_as_are_taken_cost_no_more_than_an_honest_frame(kind: str) -> None:
     values, value = DENSE[kind]

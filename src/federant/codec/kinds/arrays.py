@@ -19,6 +19,10 @@ SCALAR_TYPES: frozenset[type] = frozenset(dtype.type for dtype in DTYPES.values(
 CHECKED_KINDS = "bU"
 """The kinds of dtype that not every bytes are values of."""
 
+_LONG_DOUBLES = frozenset({np.longdouble, np.clongdouble})
+_X87_MANTISSA, _X87_BYTES = 63, 10
+"""The long double of x86: of 12 or 16 bytes it uses ten."""
+
 _IN_TEXT = "SU"
 """The kinds of dtype whose scalars are written as text and bytes are, not as arrays are."""
 
@@ -31,6 +35,8 @@ def write_array(writer: Writer, array: np.ndarray[Any, Any]) -> object:
         code = codes.BIG_ENDIAN_TENSOR
     else:
         code = codes.TYPED_TENSOR if form.own else codes.TENSOR
+    if array.dtype.type in _LONG_DOUBLES:
+        array = _without_padding(array)
     return ExtType(code, writer.set_aside(array, form))
 
 
@@ -39,7 +45,8 @@ def write_scalar(writer: Writer, value: np.generic) -> object:
     if form is None:
         advice = _advice(value.dtype)
         raise writer.refusal(f"it is a numpy scalar of dtype {value.dtype}; {advice}")
-    raw = np.asarray(value, form.written if form.view is None else None).tobytes()
+    array = np.asarray(value, form.written if form.view is None else None)
+    raw = (_without_padding(array) if type(value) in _LONG_DOUBLES else array).tobytes()
     return ExtType(codes.NUMPY_SCALAR, form.name.encode() + b":" + raw)
 
 
@@ -68,6 +75,20 @@ def check(array: np.ndarray[Any, Any], name: str) -> None:
         points = array.reshape(-1).view(f"{array.dtype.byteorder}u4")
         if points.max(initial=0) > sys.maxunicode:
             raise FrameError(f"tensor {name!r} has dtype {array.dtype} and bytes that are no text")
+
+
+def _without_padding(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy of long doubles with zeros in the bytes that they do not use.
+
+    Anything may lie there, also what the sender would not send.
+    """
+    clean = np.array(array, order="C")
+    if np.finfo(np.longdouble).nmant == _X87_MANTISSA:
+        used, size = _X87_BYTES, np.dtype(np.longdouble).itemsize
+        numbers = clean.reshape(-1).view(np.uint8).reshape(-1, size)
+        big_endian = clean.dtype == clean.dtype.newbyteorder(">")
+        numbers[:, slice(size - used) if big_endian else slice(used, None)] = 0
+    return clean
 
 
 def _advice(dtype: np.dtype[Any]) -> str:
