@@ -1,5 +1,8 @@
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +69,23 @@ def test_last_words_are_the_end_of_a_long_traceback_and_always_a_text(
 
 def test_an_exit_status_is_a_crash() -> None:
     assert "SystemExit: 3" in last_words(SystemExit(3))
+
+
+def test_a_process_that_does_not_talk_leaves_its_words_beside_the_pipe(tmp_path: Path) -> None:
+    code = "import federant.client as flare; flare.init(); raise ValueError('bad batch')"
+    environment = {"FEDERANT_PIPE": str(tmp_path), "RANK": "1", "WORLD_SIZE": "2"}
+    crashed = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ValueError: bad batch" in crashed.stderr
+    (words,) = (tmp_path / "last_words").iterdir()
+    text = words.read_text()
+    assert text.startswith("rank 1, process ")
+    assert text.rstrip().endswith("ValueError: bad batch")
 
 
 def test_a_crash_is_heard_after_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def crash(folder: JobFolder, error: BaseException, rank: int) -> None:
     with pytest.raises(type(error)) as raised:
         raise error
-    leave_words(folder.pipe, raised.value, rank=rank)
+    leave_words(folder.pipe, raised.value, rank=str(rank))
 
 
 def test_each_says_its_rank_and_its_traceback_and_the_first_comes_first(folder: JobFolder):

@@ -62,6 +62,14 @@ def init(rank: str | int | None = None, config_file: str | None = None) -> APICo
         return context
 
 
+def use(context: APIContext) -> APIContext:
+    """From now on the functions work on ``context`` where they are given none; returns it."""
+    global _default  # noqa: PLW0603  the functions of a module have one context by default
+    with _lock:
+        _default = context
+    return context
+
+
 def get_context(ctx: APIContext | None = None) -> APIContext:
     """``ctx``, else the context that init() made; ApiCallError before init()."""
     context = ctx or _default

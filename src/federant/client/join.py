@@ -133,6 +133,14 @@ def join(
     return agent
 
 
+def stand_by(config: str | Path | None, rank: str) -> None:
+    """In a process that is not the one that talks: its crash too is told to the client job.
+
+    JoinError as from join().
+    """
+    hear_crashes(partial(leave_words, meeting_point(config, os.environ).pipe, rank=rank))
+
+
 def meeting_point(config: str | Path | None, environment: Mapping[str, str]) -> MeetingPoint:
     """Where to connect, as join() says."""
     if config is not None:

@@ -54,15 +54,15 @@ def hear_crashes(*reports: Callable[[BaseException], None]) -> None:
     sys.excepthook = show_and_report
 
 
-def leave_words(pipe: Path, error: BaseException, *, rank: int | None = None) -> None:
+def leave_words(pipe: Path, error: BaseException, *, rank: str | None = None) -> None:
     """Leaves a crash's words beside the pipe, if this is one of many processes.
 
     ``rank`` is this process's, if it was told; else what its launcher or framework says. A folder
     that is gone is no error: the job may be over.
     """
-    rank = process_rank() if rank is None else rank
+    rank = str(process_rank()) if rank is None else rank
     text = last_words(error)
-    if not text or (rank == 0 and process_count() == 1):
+    if not text or (rank == "0" and process_count() == 1):
         return
     folder = pipe / WORDS_FOLDER
     name = f"{time.time_ns()}-{rank}-{os.getpid()}"

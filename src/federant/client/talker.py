@@ -6,17 +6,16 @@ they are given instead of an agent.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any, NoReturn, Protocol
 
-from federant.client.errors import ApiCallError
+from federant.client.errors import ApiCallError, JoinError
 from federant.client.flare_agent_with_fl_model import FlareAgentWithFLModel
-from federant.client.join import JOB_VARIABLE, SITE_VARIABLE, join
+from federant.client.join import JOB_VARIABLE, SITE_VARIABLE, join, stand_by
+from federant.client.ranks import process_rank
 from federant.client.task import Task
 from federant.exchange import DXO, FLModel
-
-RANK_VARIABLE = "RANK"
-"""Where torchrun and its kin say which of the processes this is."""
 
 
 class Talker(Protocol):
@@ -57,15 +56,15 @@ class Bystander:
     def _refuse(self, what: str) -> NoReturn:
         raise ApiCallError(
             f"{what} in the process of rank {self._rank}: only rank 0 talks to the federation; "
-            "call it where the rank is 0, and hand on to the others what they need by the "
-            "framework's own broadcast"
+            "call it where the rank is 0, or join with federant.client.torch.distributed.init(), "
+            "after which every rank receives and sends together"
         )
 
 
 def own_rank(rank: str | int | None) -> str:
-    """The rank that was given, else that of the environment, else "0"; ValueError for no rank."""
+    """The rank that was given, else what `ranks` finds; ValueError for one that is none."""
     if rank is None:
-        return os.environ.get(RANK_VARIABLE) or "0"
+        return str(process_rank())
     if isinstance(rank, bool) or not isinstance(rank, str | int):
         raise ValueError(  # noqa: TRY004  what callers of the API catch
             f"rank must be a str or an int, got {rank!r:.100} of type {type(rank).__name__}"
@@ -76,6 +75,8 @@ def own_rank(rank: str | int | None) -> str:
 def talker_for(rank: str, config_file: str | None) -> Talker:
     """Who talks for the process of that rank: rank 0 joins, as ``join`` says, with its errors."""
     if rank != "0":
+        with contextlib.suppress(JoinError):  # of which rank 0 tells
+            stand_by(config_file, rank)
         return Bystander(rank)
     found: Any = join(config_file, agent_class=FlareAgentWithFLModel)
     talker: Talker = found

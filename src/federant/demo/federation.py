@@ -32,6 +32,8 @@ _KILL_SECONDS: Final = 0.3
 _KILL_TRIES: Final = 3
 _GRACE_SECONDS: Final = 0.5
 """What a site gives its trainers between SIGTERM and SIGKILL."""
+_READ_SECONDS: Final = 300.0
+"""Until a trainer has its first task: several that import a large framework share the machine."""
 _MARK: Final = "FEDERANT_DEMO"
 """Environment variable by which everything that belongs to one federation is found again."""
 _LAST_LINES: Final = 15
@@ -210,6 +212,7 @@ def _site_file(site: str, url: str, command: Sequence[str]) -> str:
         f"[trainers.{TRAINER}]\n"
         f"command = {json.dumps(list(command))}\n"
         f"grace_seconds = {_GRACE_SECONDS}\n"
+        f"read_timeout_seconds = {_READ_SECONDS}\n"
         f'env = {{ OMP_NUM_THREADS = "1", OPENBLAS_NUM_THREADS = "1" }}\n'
     )
 

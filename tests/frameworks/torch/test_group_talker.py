@@ -1,0 +1,82 @@
+"""Two real processes on gloo, of which one talks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("two_ranks.py")
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank saw."""
+    store = tmp_path_factory.mktemp("group") / "store"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(rank), str(store)],
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        told = [rank.communicate(timeout=100) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0, 0], told
+    return [json.loads(output) for output, _ in told]
+
+
+def test_every_rank_has_the_task_that_rank_0_got(seen: list[dict[str, Any]]):
+    assert seen[0]["task"] == seen[1]["task"] == ["train", [0.0, 1.0, 2.0], 4]
+    assert seen[0]["second"] == seen[1]["second"] == [True, [1.0, 1.0, 1.0]]
+
+
+def test_a_rank_that_has_not_met_the_others_says_what_to_do(seen: list[dict[str, Any]]):
+    assert "call torch.distributed.init_process_group() before" in seen[1]["alone"]
+
+
+def test_every_rank_knows_the_site_and_the_job(seen: list[dict[str, Any]]):
+    assert seen[0]["place"] == seen[1]["place"] == {"site_name": "site-1", "job_id": "job-7"}
+
+
+def test_the_result_is_that_of_rank_0_and_all_hear_whether_it_was_accepted(
+    seen: list[dict[str, Any]],
+):
+    # The task wants a difference: rank 0's, from what was received.
+    assert seen[0]["results"] == [[5.0, 4.0, 3.0], {"accuracy": 0.5}]
+    assert seen[0]["types"][0] == "DIFF"
+    assert [rank["accepted"] for rank in seen] == [True, True]
+    assert [rank["refused"] for rank in seen] == [False, False]
+
+
+def test_a_result_that_cannot_travel_is_an_error_in_every_rank(seen: list[dict[str, Any]]):
+    assert [rank["unsent"] for rank in seen] == ["TypeError: metrics['object'] cannot travel"] * 2
+
+
+def test_a_timeout_passes_for_all(seen: list[dict[str, Any]]):
+    assert [rank["none"] for rank in seen] == [None, None]
+
+
+def test_the_end_of_the_job_is_the_end_for_all(seen: list[dict[str, Any]]):
+    assert [rank["running"] for rank in seen] == [False, False]
+
+
+def test_any_failure_of_rank_0_ends_the_wait_of_the_others(seen: list[dict[str, Any]]):
+    assert seen[0]["failed"] == "OSError: the disk is full"
+    assert seen[1]["failed"] == "ApiCallError: rank 0 failed: OSError: the disk is full"
+
+
+def test_a_metric_is_logged_once(seen: list[dict[str, Any]]):
+    assert [rank["logged"] for rank in seen] == [True, False]
+    assert seen[0]["records"] == 1
