@@ -1,4 +1,4 @@
-"""The tutorial and the README, followed by somebody who does what they say, in their order."""
+"""Pages followed by somebody who does what they say, in their order, in a real federation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from .conftest import ROOT, blocks, commands
 
@@ -40,17 +42,21 @@ class Reader:
         if block.title:
             (self.folder / block.title).write_text(text)
         elif block.language == "python":
-            self._run([sys.executable, "-c", text])
+            self.do(["python", "-c", text])
         elif block.language == "text":
             assert block.text in self.printed, f"{block.where} promises other output"
         for words in commands(block):
-            if words[:2] == ["federant", "server"]:
-                self._start([*words, "--port", "0"])
-                self.url = self._address(self.folder / words[2] / "server.json")
-            elif words[:2] == ["federant", "site"]:
-                self._start(words)
-            elif words[0] == "federant":
-                self._run([self.job if word == "JOB" else word for word in words])
+            self.do(words)
+
+    def do(self, words: list[str]) -> None:
+        """Give a command: what runs on goes on in the background, what ends must end well."""
+        if words[:2] == ["federant", "server"]:
+            self._start([*words, "--port", "0"])
+            self.url = self._address(self.folder / words[2] / "server.json")
+        elif words[:2] == ["federant", "site"]:
+            self._start(words)
+        else:
+            self._run([self.job if word == "JOB" else word for word in words])
 
     def stop(self) -> None:
         for process in reversed(self._running):
@@ -92,7 +98,7 @@ class Reader:
 
     @staticmethod
     def _command(words: list[str]) -> list[str]:
-        return [sys.executable, "-m", *words] if words[0] == "federant" else words
+        return [sys.executable, *(["-m", *words] if words[0] == "federant" else words[1:])]
 
 
 @contextmanager
@@ -122,3 +128,24 @@ def test_the_federation_in_the_readme_comes_to_the_answer_that_it_says(tmp_path:
                 site_b = site_a.replace("site-a", "site-b").replace('"1", "2", "3"', '"10"')
                 (tmp_path / "site-b.toml").write_text(site_b)
         assert reader.printed == "finished [4.]\n"
+
+
+@pytest.mark.slow
+def test_what_the_page_of_jobs_shows_runs_from_its_first_line_to_its_last(tmp_path: Path) -> None:
+    page = [block for block in blocks(ROOT / "docs" / "jobs.md") if block.language == "python"]
+    start = {"slope": np.zeros(1), "height": np.zeros(1)}
+    safetensors.numpy.save_file(start, tmp_path / "start.safetensors")
+    (tmp_path / "points.csv").write_text("0,1.1\n1,2.9\n2,5.2\n3,6.8\n")
+    with reader_in(tmp_path) as reader:
+        reader.do(["federant", "server", "federation"])
+        for site in ("site-1", "site-2"):
+            (tmp_path / f"{site}.toml").write_text(
+                f'name = "{site}"\nserver = "{reader.url}"\nfolder = "{site}"\n[trainers.digits]\n'
+                f'command = ["{{python}}", "{ROOT}/examples/line_trainer.py", "points.csv"]\n'
+            )
+            reader.do(["federant", "site", f"{site}.toml"])
+        program = "\n".join(block.text for block in page)
+        reader.do(["python", "-c", program.replace(USUAL, reader.url)])
+        assert "site-1 loss" in reader.printed
+        assert "finished" in reader.printed
+        assert "not_found there is no job j6cb7b2874d68" in reader.printed
