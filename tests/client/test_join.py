@@ -66,7 +66,9 @@ def test_an_unknown_kind_of_pipe_is_refused_with_those_there_are(tmp_path: Path)
             lambda: meeting_point(None, {"FEDERANT_PIPE": "p", "FEDERANT_PIPE_KIND": "nfs"}),
         ),
     ):
-        with pytest.raises(JoinError, match=rf'{where} must be "local" or "file".*, got .nfs.'):
+        with pytest.raises(
+            JoinError, match=rf'{where} must be one of "local", "file", .*got .nfs.'
+        ):
             call()
 
 

@@ -15,7 +15,7 @@ from federant.client.errors import JoinError
 from federant.client.flare_agent import FlareAgent
 from federant.client.joined import remember
 from federant.client.last_words import hear_crashes, leave_words
-from federant.pipe import FilePipe, LocalPipe, Mode, Pipe, PipeKind
+from federant.pipe import FileLayout, FilePipe, LocalPipe, Mode, Pipe, PipeKind
 
 PIPE_VARIABLE = "FEDERANT_PIPE"
 KIND_VARIABLE = "FEDERANT_PIPE_KIND"
@@ -77,6 +77,8 @@ class MeetingPoint:
         """The trainer's end of a channel."""
         if self.kind is PipeKind.FILE:
             return FilePipe(Mode.ACTIVE, self.pipe)
+        if self.kind is PipeKind.NVFLARE_FILE:
+            return FilePipe(Mode.ACTIVE, self.pipe, layout=FileLayout.NVFLARE)
         if self.spool_bytes is None:
             return LocalPipe(Mode.ACTIVE, self.pipe, self.token)
         return LocalPipe(Mode.ACTIVE, self.pipe, self.token, self.spool_bytes)
@@ -101,10 +103,10 @@ def join(
 
     Where to connect comes from the TOML file ``config``, else from the environment that a client
     job sets for its trainer, else from the file that FEDERANT_JOIN names. Such a file has the keys
-    pipe (a folder, taken from the file's own if relative), pipe_kind ("local" or "file"), token,
-    site, job, heartbeat_timeout, spool_bytes; a folder in its place is one that holds it as
-    join.toml. An override takes the place of what they say: ``metric_pipe=None`` for an agent that
-    logs nothing, say.
+    pipe (a folder, taken from the file's own if relative), pipe_kind ("local", "file" or
+    "nvflare-file"), token, site, job, heartbeat_timeout, spool_bytes; a folder in its place is one
+    that holds it as join.toml. An override takes the place of what they say: ``metric_pipe=None``
+    for an agent that logs nothing, say.
 
     Returns an agent that is started; nothing waits for the client job, which may come later. The
     agent stops when the interpreter exits, and an exception that ends the process is told to the
@@ -228,5 +230,5 @@ def _kind(where: str, value: str | None) -> PipeKind:
     try:
         return PipeKind(value or PipeKind.LOCAL)
     except ValueError:
-        kinds = " or ".join(f'"{kind}"' for kind in PipeKind)
-        raise JoinError(f"{where} must be {kinds}, got {value!r}") from None
+        kinds = ", ".join(f'"{kind}"' for kind in PipeKind)
+        raise JoinError(f"{where} must be one of {kinds}; got {value!r}") from None

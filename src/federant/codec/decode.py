@@ -176,7 +176,7 @@ def _unpack(packed: bytes, limits: Limits) -> tuple[dict[str, Any], object]:
 
 def _unpack_msgpack(packed: bytes, limits: Limits) -> object:
     try:
-        _check_counts(packed, limits)
+        check_counts(packed, limits)
         return msgpack.unpackb(packed, strict_map_key=True, ext_hook=kinds.read_extension)
     except FrameError:
         raise
@@ -185,7 +185,7 @@ def _unpack_msgpack(packed: bytes, limits: Limits) -> object:
         raise FrameError(f"the frame's envelope is no msgpack: {reason}") from error
 
 
-def _check_counts(packed: bytes, limits: Limits) -> None:
+def check_counts(packed: bytes | memoryview, limits: Limits) -> None:
     """Finds counts that the bytes do not back, and too many values, while no object is made."""
     walker = msgpack.Unpacker(max_buffer_size=max(len(packed), 1))
     walker.feed(packed)

@@ -10,6 +10,7 @@ from federant.pipe.errors import (
     PipeRefusedError,
 )
 from federant.pipe.file import FilePipe
+from federant.pipe.file_end import FileAccessor, FileLayout
 from federant.pipe.handler import PipeHandler
 from federant.pipe.kind import PipeKind
 from federant.pipe.local import LocalPipe
@@ -21,6 +22,8 @@ from federant.pipe.protocol import Delivery, Outcome
 
 __all__ = [
     "Delivery",
+    "FileAccessor",
+    "FileLayout",
     "FilePipe",
     "LocalPipe",
     "MemoryPipe",

@@ -86,6 +86,13 @@ class Pipe(ABC):
         on unless its message is withdrawn. Never blocks; may be called from any thread."""
         return
 
+    def can_answer(self) -> bool:
+        """Whether the peer says what becomes of a message (PipeHandler.accept, refuse).
+
+        False: all that is ever known is that the peer has read it. Then that counts as accepted.
+        """
+        return True
+
     def get_last_peer_active_time(self) -> float:
         """When (time.monotonic) the peer last showed life by bytes; 0.0 when not known.
 

@@ -9,8 +9,10 @@ from typing import Final
 
 from federant.pipe import local_greeting
 from federant.pipe.base import Mode, Pipe
+from federant.pipe.file_end import FileAccessor, FileEnd, FileLayout
 from federant.pipe.file_life import Terms
 from federant.pipe.file_line import FileLine
+from federant.pipe.file_nvflare import NvflareLine
 from federant.pipe.file_place import FilePlace
 from federant.pipe.message import Message
 
@@ -46,12 +48,16 @@ class FilePipe(Pipe):
         trust_locks: bool = True,
         defer: bool = False,
         keep: Collection[Path] = (),
+        layout: FileLayout = FileLayout.FEDERANT,
+        taken_folder: Path | None = None,
     ) -> None:
         """file_check_interval, peer_timeout: seconds above 0.
 
         trust_locks: False where locks of the file system are not to be believed: then only silence
         is death. defer: the passive end receives data as StoredFrame, unread. keep: files which it
-        must not take away, though the process that took them is dead.
+        must not take away, though the process that took them is dead. layout: "nvflare" for an end
+        that runs nvflare 2.7; there is no lock then, nobody says goodbye, and what was read counts
+        as accepted. taken_folder: with that layout, where the passive end keeps what it defers.
         """
         super().__init__(mode)
         if not isinstance(root_path, str | Path):
@@ -62,18 +68,40 @@ class FilePipe(Pipe):
         _check_seconds("peer_timeout", peer_timeout)
         if defer and self.mode is Mode.ACTIVE:
             raise ValueError("defer is for the passive end: the active end maps what it receives")
+        if layout not in tuple(FileLayout):
+            raise ValueError(f"layout must be 'federant' or 'nvflare', got {layout!r}")
         self.root_path = Path(root_path)
+        self.layout = FileLayout(layout)
         self.file_check_interval = file_check_interval
         self.peer_timeout = peer_timeout
         self.trust_locks = trust_locks
-        self._line = FileLine(
-            FilePlace(self.root_path, self.mode),
-            file_check_interval,
-            Terms(peer_timeout, trust_locks),
-            defer=defer,
-            keep=keep,
-        )
+        place, terms = FilePlace(self.root_path, self.mode), Terms(peer_timeout, trust_locks)
+        self._line: FileEnd
+        if self.layout is FileLayout.NVFLARE:
+            self._line = NvflareLine(
+                place, file_check_interval, terms, defer=defer, keep=keep, taken=taken_folder
+            )
+        else:
+            self._line = FileLine(place, file_check_interval, terms, defer=defer, keep=keep)
         _pipes.add(self)
+
+    def set_file_accessor(self, accessor: FileAccessor) -> None:
+        """Has it write and read the data of all messages; only in the layout "nvflare".
+
+        Before open. The path that it is given may also become a folder. ValueError in federant's
+        own layout, whose files are what a site keeps and sends on.
+        """
+        if self.layout is not FileLayout.NVFLARE:
+            raise ValueError(
+                "a file accessor is for a FilePipe with layout='nvflare'; this one has federant's "
+                "own layout, which carries arrays and plain values as they are"
+            )
+        for name in ("read", "write"):
+            if not callable(getattr(accessor, name, None)):
+                raise TypeError(
+                    f"a file accessor needs a method {name}, {accessor!r:.100} has none"
+                )
+        self._line.accessor = accessor
 
     def open(self, name: str) -> None:
         """Also takes away what dead processes left of this channel, when this is the passive end.
@@ -102,6 +130,9 @@ class FilePipe(Pipe):
     def can_resend(self) -> bool:
         return self._line.can_resend
 
+    def can_answer(self) -> bool:
+        return self._line.can_answer
+
     def can_wake(self) -> bool:
         return True
 
@@ -117,6 +148,7 @@ class FilePipe(Pipe):
             "file_check_interval": self.file_check_interval,
             "peer_timeout": self.peer_timeout,
             "trust_locks": self.trust_locks,
+            "layout": str(self.layout),
         }
 
     def abandon_in_child(self) -> None:

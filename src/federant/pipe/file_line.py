@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from federant.codec import FrameError, decode, encode
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError, PipeClosedError
+from federant.pipe.file_end import FileAccessor
 from federant.pipe.file_life import NoCardError, Terms
 from federant.pipe.file_link import Bye, FileLink
 from federant.pipe.file_meeting import Hall
@@ -52,9 +53,6 @@ _Entry: TypeAlias = _Arrival | _Parted
 class FileLine:
     """Sends and receives; the Pipe's contract says what each call means."""
 
-    can_resend: Final = True
-    can_answer: Final = True
-
     def __init__(
         self,
         place: FilePlace,
@@ -77,6 +75,8 @@ class FileLine:
         self._entries: deque[_Entry] = deque()
         self._is_open = False
         self._woken = False
+        self.can_resend = self.can_answer = True
+        self.accessor: FileAccessor | None = None
         self.active_at = 0.0
 
     # -- life --------------------------------------------------------------------------------------

@@ -35,12 +35,14 @@ class Wakeups:
     def descriptor(self) -> int | None:
         return None if self._inotify is None else int(self._inotify.fileno())
 
-    def watch(self, folder: Path) -> None:
-        """From now on; ends with the folder."""
+    def watch(self, folder: Path, *, leaving: bool = False) -> None:
+        """From now on; ends with the folder. `leaving`: also when a file goes."""
         if self._inotify is None:
             return
         flags = inotify_simple.flags
         mask = flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE | flags.DELETE_SELF
+        if leaving:
+            mask |= flags.MOVED_FROM | flags.DELETE
         try:
             self._inotify.add_watch(folder, mask)
         except OSError as error:

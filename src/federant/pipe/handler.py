@@ -239,11 +239,14 @@ class PipeHandler:
         progress_timeout: seconds without progress after which a try has failed.
         max_resends: None has no limit; without effect where nothing is sent again.
         cancel: looked at in the beginning and by cancel_delivery; True ends the delivery.
+        Over a pipe whose peer never answers (Pipe.can_answer), what is read counts as accepted.
         TypeError for data that cannot travel.
         """
         _check_number("progress_timeout", progress_timeout, above=0)
-        terms = Terms(Outcome.ACCEPTED, progress_timeout, self._resend_interval(), max_resends)
-        return self._bring_out(msg, terms, cancel or _never, LONGEST_WAIT)
+        until = Outcome.ACCEPTED if self.pipe.can_answer() else Outcome.READ
+        terms = Terms(until, progress_timeout, self._resend_interval(), max_resends)
+        delivery = self._bring_out(msg, terms, cancel or _never, LONGEST_WAIT)
+        return Delivery(Outcome.ACCEPTED) if delivery.outcome is Outcome.READ else delivery
 
     def cancel_delivery(self, msg_id: MsgId, text: str = "cancelled by its sender") -> None:
         """Ends the deliver or send_to_peer of that message at once, if there is one."""
@@ -282,6 +285,8 @@ class PipeHandler:
     def _answer(self, msg: Message, answer: Answer) -> bool:
         with self._lock:
             answer = self._inbox.answered(_key(msg), answer)
+        if not self.pipe.can_answer():
+            return True
         reply = Message.new_reply(Topic.ACCEPTED, answer.to_data(), msg.msg_id)
         try:
             return self.pipe.send(reply, timeout=0)

@@ -10,3 +10,5 @@ class PipeKind(StrEnum):
     """LocalPipe: they are on one host."""
     FILE = "file"
     """FilePipe: they share a folder."""
+    NVFLARE_FILE = "nvflare-file"
+    """FilePipe in the layout of nvflare, for an end that runs that."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from federant.client.join import KIND_VARIABLE, PIPE_VARIABLE
-from federant.pipe import FilePipe, LocalPipe, Mode, Pipe, PipeKind
+from federant.pipe import FileLayout, FilePipe, LocalPipe, Mode, Pipe, PipeKind
 from federant.site.job_file import JobFile
 
 
@@ -28,6 +28,20 @@ class JobPipes:
             metrics = LocalPipe(Mode.PASSIVE, self.folder, token, job.spool_bytes)
             self._local = [tasks, metrics]
             self.tasks, self.metrics = tasks, metrics
+        elif self.kind is PipeKind.NVFLARE_FILE:
+            layout, timeout = FileLayout.NVFLARE, trainer.pipe_timeout_seconds
+            # Made here: whichever end makes it removes it, and nvflare's does so with all in it.
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.tasks = FilePipe(
+                Mode.PASSIVE,
+                self.folder,
+                peer_timeout=timeout,
+                defer=True,
+                keep=keep,
+                layout=layout,
+                taken_folder=folder / "taken",
+            )
+            self.metrics = FilePipe(Mode.PASSIVE, self.folder, peer_timeout=timeout, layout=layout)
         else:
             timeout = trainer.pipe_timeout_seconds
             self.tasks = FilePipe(

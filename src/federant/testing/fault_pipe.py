@@ -85,6 +85,9 @@ class FaultPipe(Pipe):
     def can_wake(self) -> bool:
         return self._pipe.can_wake()
 
+    def can_answer(self) -> bool:
+        return self._pipe.can_answer()
+
     def wake(self) -> None:
         self._pipe.wake()
 
