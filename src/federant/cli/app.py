@@ -12,6 +12,7 @@ from federant.cli.migrate import migrate
 from federant.cli.server import server
 from federant.cli.site import site
 from federant.cli.sites import sites
+from federant.cli.trainer import app as trainer
 from federant.cli.version import version, version_and_exit
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command("site")(site)
 app.command("sites")(sites)
 app.add_typer(job, name="job")
 app.command("migrate")(migrate)
+app.add_typer(trainer, name="trainer")
 app.command("version")(version)
 
 

@@ -305,14 +305,14 @@ def _as_dxo(model: Model) -> DXO:
     if isinstance(model, Mapping):
         return DXO(DataKind.WEIGHTS, data={name: np.asarray(model[name]) for name in model})
     if isinstance(model, str | os.PathLike):
-        return _read_model(Path(model))
+        return read_model(Path(model))
     raise TypeError(
         f"a model must be a DXO, a mapping of names to arrays, or the path of a safetensors file; "
         f"got {type(model).__name__}"
     )
 
 
-def _read_model(path: Path) -> DXO:
+def read_model(path: Path) -> DXO:
     """A model of ours as it was saved; of another's safetensors file, its tensors as weights."""
     data = path.read_bytes()
     try:

@@ -16,11 +16,11 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -38,8 +38,11 @@ from federant.exchange import (
 )
 from federant.server.aggregation import LARGEST, leaves, path_text
 from federant.server.aggregation import Path as LeafPath
-from federant.server.blobs import BlobStore
-from federant.server.state import Store, TaskRow, TaskState
+
+if TYPE_CHECKING:
+    # Frames are judged without a database, too.
+    from federant.server.blobs import BlobStore
+    from federant.server.state import Store, TaskRow
 
 _Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -138,42 +141,13 @@ class ResultChecker:
         """None if the result is valid; ``path`` is its frame, None if it has no body."""
         if rc != ReturnCode.OK:
             return None
-        try:
-            found = None if path is None else dxo_of(_body(path))
-        except ValueError as error:
-            return Refusal(ReturnCode.RESULT_UNREADABLE, f"the result cannot be read: {error}")
-        kinds = expected_kinds(task.expect)
-        if kinds and (found is None or found.data_kind not in kinds):
-            got = "an empty result" if found is None else f"a DXO of kind {found.data_kind}"
-            return Refusal(
-                ReturnCode.RESULT_WRONG_KIND,
-                f"task {task.name} asks for {' or '.join(kinds)}, the result is {got}",
-            )
-        if found is None or path is None:
-            return None
-        model = None
-        if found.data_kind in MODEL_KINDS:
-            model = self._model(task.blob.digest) if task.blob else None
-            misfit = self._misfit(task, model, found, asked_for=bool(kinds))
-            if misfit is not None:
-                return misfit
-        return _contents_refusal(found, path, model)
-
-    def _misfit(
-        self, task: TaskRow, model: _Model | None, found: DXO, *, asked_for: bool
-    ) -> Refusal | None:
-        """Why the weights do not fit the model that the task is about, if it is about one."""
-        if model is None and asked_for:
-            if found.data_kind == DataKind.WEIGHT_DIFF:
-                return Refusal(
-                    ReturnCode.RESULT_WRONG_KIND,
-                    f"task {task.name} carries no model that {found.data_kind} could be the "
-                    f"difference from; return {DataKind.WEIGHTS}",
-                )
-            if not found.data:
-                return Refusal(ReturnCode.RESULT_WRONG_NAMES, "the result has no weights in it")
-            model = self._first_result(task)
-        return None if model is None else model.shape.refusal(found)
+        return _judged(
+            task.name,
+            expected_kinds(task.expect),
+            path,
+            lambda: self._model(task.blob.digest) if task.blob else None,
+            lambda: self._first_result(task),
+        )
 
     def _first_result(self, task: TaskRow) -> _Model | None:
         """The step's first accepted result."""
@@ -182,8 +156,7 @@ class ResultChecker:
             (
                 (other.seq, other.result_blob.digest)
                 for other in others
-                if other.state is TaskState.DONE
-                and other.rc == ReturnCode.OK
+                if other.rc == ReturnCode.OK
                 and other.seq is not None
                 and other.result_blob is not None
             ),
@@ -197,17 +170,73 @@ class ResultChecker:
             if digest in self._models:
                 self._models.move_to_end(digest)
                 return self._models[digest]
-        path = self._blobs.path(digest)
-        found = dxo_of(_body(path))
-        model = None
-        if found is not None and found.data_kind in MODEL_KINDS:
-            shape = ModelShape.of(found.data)
-            model = None if shape is None else _Model(found.data, shape, path)
+        model = _model_in(self._blobs.path(digest))
         with self._lock:
             self._models[digest] = model
             if len(self._models) > _KEPT_TEMPLATES:
                 self._models.popitem(last=False)
         return model
+
+
+def refusal_of(
+    name: str, kinds: tuple[str, ...], path: Path | None, model: Path | None
+) -> Refusal | None:
+    """Why a good result is not valid for a task; None if it is.
+
+    ``name`` is the task's, and ``kinds`` are those of a DXO that its result may be (none: any).
+    ``path`` is the result's frame, None if it has no body; ``model`` that of the task's data.
+    """
+    return _judged(name, kinds, path, lambda: _model_in(model) if model else None, lambda: None)
+
+
+def _judged(
+    name: str,
+    kinds: tuple[str, ...],
+    path: Path | None,
+    task_model: Callable[[], _Model | None],
+    first_result: Callable[[], _Model | None],
+) -> Refusal | None:
+    try:
+        found = None if path is None else dxo_of(_body(path))
+    except ValueError as error:
+        return Refusal(ReturnCode.RESULT_UNREADABLE, f"the result cannot be read: {error}")
+    if kinds and (found is None or found.data_kind not in kinds):
+        got = "an empty result" if found is None else f"a DXO of kind {found.data_kind}"
+        return Refusal(
+            ReturnCode.RESULT_WRONG_KIND,
+            f"task {name} asks for {' or '.join(kinds)}, the result is {got}; return "
+            "one of those (with flare, an FLModel with params for weights, with metrics alone for "
+            "METRICS)",
+        )
+    if found is None or path is None:
+        return None
+    model = None
+    if found.data_kind in MODEL_KINDS:
+        model = task_model()
+        template = model
+        if model is None and kinds:
+            if found.data_kind == DataKind.WEIGHT_DIFF:
+                return Refusal(
+                    ReturnCode.RESULT_WRONG_KIND,
+                    f"task {name} carries no model that {found.data_kind} could be the "
+                    f"difference from; return {DataKind.WEIGHTS}",
+                )
+            if not found.data:
+                return Refusal(ReturnCode.RESULT_WRONG_NAMES, "the result has no weights in it")
+            template = first_result()
+        misfit = None if template is None else template.shape.refusal(found)
+        if misfit is not None:
+            return misfit
+    return _contents_refusal(found, path, model)
+
+
+def _model_in(path: Path) -> _Model | None:
+    """The weights in a frame; None if it holds none."""
+    found = dxo_of(_body(path))
+    if found is None or found.data_kind not in MODEL_KINDS:
+        return None
+    shape = ModelShape.of(found.data)
+    return None if shape is None else _Model(found.data, shape, path)
 
 
 def expectation(kinds: tuple[str, ...]) -> dict[str, Any]:

@@ -15,6 +15,9 @@ CRASH_SECONDS = 5.0
 """How long a process that dies of an exception may take to end."""
 
 
+_HOW_TO_READ = "Does it call federant.join() and get_task(), or flare.init() and flare.receive()?"
+
+
 @dataclass(frozen=True, slots=True)
 class ExchangeLimits:
     """How long what is waited for, in seconds; None = no limit."""
@@ -167,13 +170,13 @@ class Attempt:
         if timeout is None or not self._is_due(self.begun + timeout, now):
             return None
         hint = (
-            f"the trainer got it and could not read it: {self.unreadable}"
+            f"The trainer got it and could not read it: {self.unreadable}"
             if self.unreadable
-            else "does it call federant.join() and get_task(), or flare.init() and flare.receive()?"
+            else _HOW_TO_READ
         )
         self.text = (
             f"no trainer read task {self.name} within {timeout:g} s "
-            f"(read_timeout_seconds in the site's file); {hint}"
+            f"(read_timeout_seconds in the site's file). {hint}"
         )
         return End.ABSENT
 
@@ -192,10 +195,12 @@ class Attempt:
         return None
 
     def _timed_out(self) -> str:
-        has = "has not even read it" if self.read_at is None else "has it in hand"
+        has, advice = "has it in hand", "Raise"
+        if self.read_at is None:
+            has, advice = "has not even read it", f"{_HOW_TO_READ} Else raise"
         return (
-            f"no result of task {self.name} within its time; the trainer {has}. Raise the round's "
-            "timeout, or task_timeout_seconds in the site's file"
+            f"no result of task {self.name} within its time; the trainer {has}. {advice} the "
+            "round's timeout, or task_timeout_seconds in the site's file"
         )
 
     @property

@@ -25,6 +25,7 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36
 _CHUNK = 65536
 _KILL_AGAIN_SECONDS = 0.05
+_COMMAND_CHARS = 200
 
 
 def main(arguments: list[str]) -> int:
@@ -154,7 +155,8 @@ class _Keeper:
             while data := os.read(output, _CHUNK):
                 self._log.write(data)
         code = os.waitstatus_to_exitcode(status)
-        self._report(**({"signal": -code} if code < 0 else {"status": code}))
+        left = list(filter(None, map(_command, _descendants())))
+        self._report(**({"signal": -code} if code < 0 else {"status": code}), left=left)
         # What it left behind belongs to nobody now.
         if self._kill_at is None:
             self._end(at_once=False)
@@ -201,6 +203,15 @@ def _send(number: signal.Signals) -> None:
     for pid in _descendants():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def _command(pid: int) -> str:
+    """What a process runs; empty of one that has ended."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return b" ".join(words).decode("utf-8", "replace").strip()[:_COMMAND_CHARS]
 
 
 def _descendants() -> list[int]:

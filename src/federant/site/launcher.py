@@ -47,6 +47,8 @@ class Exit:
     error: str = ""
     asked: bool = False
     """Whether it was told to end."""
+    left: tuple[str, ...] = ()
+    """The commands of those of its processes that outlived it; the keeper ends them."""
 
     @property
     def clean(self) -> bool:
@@ -107,6 +109,13 @@ class Launch:
     def exit(self) -> Exit | None:
         """How the trainer ended; None while it lives."""
         return self._exit
+
+    @property
+    def keeper_pid(self) -> int | None:
+        """The process under which all of the trainer's run; None if that is not known."""
+        if self._process is not None:
+            return self._process.pid
+        return _keeper_pid(self._alive) if liveness.is_held(self._alive) else None
 
     def on_exit(self, callback: Callable[[Launch], None]) -> None:
         """Call back once, from a thread of the launch, when the trainer's process has ended."""
@@ -322,7 +331,13 @@ def _read_exit(folder: Path) -> Exit:
         record = json.loads((folder / "exit.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Exit(error="its keeper was killed, so how it ended is not known", asked=asked)
-    return Exit(record.get("status"), record.get("signal"), record.get("error", ""), asked)
+    return Exit(
+        record.get("status"),
+        record.get("signal"),
+        record.get("error", ""),
+        asked,
+        tuple(record.get("left", ())),
+    )
 
 
 def _signal_name(number: int) -> str:

@@ -136,6 +136,12 @@ class TrainerSupervisor:
         launch = self._launch
         return launch.exit if launch is not None else None
 
+    @property
+    def keeper_pid(self) -> int | None:
+        """The process under which all of the newest trainer's run; None if there is none."""
+        launch = self._launch
+        return None if launch is None else launch.keeper_pid
+
     def recall(self) -> None:
         """Find an earlier client job's trainer and tell its token; call before the pipes open.
 
