@@ -64,6 +64,48 @@ def test_each_rounds_model_is_kept(federation: Any) -> None:
     assert len({model.blob.digest for model in kept}) == 3
 
 
+def test_scores_of_the_model_that_a_round_begins_with_are_averaged_and_shown(
+    federation: Any,
+) -> None:
+    def train(task: Any, model: DXO) -> DXO:
+        result = whole(task, model)
+        if task.site != "site-3":
+            result.meta[MetaKey.INITIAL_METRICS] = {"accuracy": float(task.site[-1]), "note": "ok"}
+        return result
+
+    server = federation(train=train)
+    server.submit(initial())
+    server.run(FedAvg(rounds=2))
+    mean = (1 * 1.0 + 2 * 2.0) / 3
+    assert [model.metrics["initial_metrics"] for model in server.store.models("job-1")] == [
+        {"accuracy": pytest.approx(mean)},
+        {"accuracy": pytest.approx(mean)},
+    ]
+    shown = [
+        (event.tag, event.value, event.step)
+        for event in server.store.events("job-1")
+        if event.kind == "METRIC"
+    ]
+    assert shown == [
+        ("initial_metrics/accuracy", pytest.approx(mean), 0),
+        ("initial_metrics/accuracy", pytest.approx(mean), 1),
+    ]
+
+
+def test_trainers_are_told_what_to_return(federation: Any) -> None:
+    told: list[Any] = []
+
+    def train(task: Any, model: DXO) -> DXO:
+        told.append(task.headers.get("transfer_type"))
+        return difference(task, model) if model.data else DXO(DataKind.WEIGHTS, initial().data)
+
+    server = federation(train=train, sites=("site-1",))
+    server.submit()
+    server.run(FedAvg(rounds=2, transfer="DIFF"))
+    assert told == [None, "DIFF"]  # from no model there is no difference
+    np.testing.assert_allclose(server.model().data["w"], 11)
+
+
 def test_without_an_initial_model_the_trainers_get_an_empty_one(federation: Any) -> None:
     seen: list[int] = []
 

@@ -44,7 +44,7 @@ def test_parameters_become_the_workflows_fields() -> None:
 
 def test_an_unknown_workflow_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(
-        UnknownWorkflowError, match="no workflow 'fedprox'; there are cyclic, fedavg"
+        UnknownWorkflowError, match="no workflow 'fedprox'; there are cross_site, cyclic, fedavg"
     ):
         make_workflow(load_workflows(), "fedprox", {})
 

@@ -7,11 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from federant.exchange import DXO, DataKind, ReturnCode
+from federant.exchange import DXO, DataKind, MetaKey, ReturnCode
 from federant.link.messages import SiteState
 from federant.server.aggregation import WeightedMean
 from federant.server.state import TaskState
-from federant.server.workflow import Context, Cyclic, FedAvg, NotReplayableError, Workflow
+from federant.server.workflow import (
+    Context,
+    CrossSite,
+    Cyclic,
+    FedAvg,
+    NotReplayableError,
+    Workflow,
+)
 
 
 class Everything(Workflow):
@@ -52,6 +59,7 @@ JOBS: dict[str, tuple[Workflow, DXO | None, tuple[str, ...]]] = {
     # In float64 the order in which results are added shows.
     "fedavg in float64": (FedAvg(rounds=2), initial_model(), ("site-1", "site-2", "site-3")),
     "cyclic": (Cyclic(rounds=1, min_sites=2), None, ("site-1", "site-2")),
+    "cross-site validation": (CrossSite(min_sites=2), initial_model(), ("site-1", "site-2")),
     "everything": (Everything(seed=3), None, ("site-1", "site-2")),
 }
 
@@ -67,14 +75,16 @@ def test_a_job_killed_after_any_journaled_act_ends_with_the_same_bits(
         snapshots.append(f"killed-{act}")
         shutil.copytree(tmp_path / "undisturbed", tmp_path / snapshots[-1])
 
-    undisturbed = federation("undisturbed", sites=sites, after_act=keep_what_a_kill_would_leave)
+    undisturbed = federation(
+        "undisturbed", sites=sites, train=trained, after_act=keep_what_a_kill_would_leave
+    )
     undisturbed.submit(model, named="any sites" not in name)
     undisturbed.run(workflow)
     tasks, models, events = tasks_of(undisturbed), undisturbed.models(), undisturbed.events()
     assert len(snapshots) > 15
 
     for snapshot in snapshots:
-        restarted = federation(snapshot, sites=sites)
+        restarted = federation(snapshot, sites=sites, train=trained)
         restarted.run(workflow)
         assert restarted.models() == models, snapshot
         assert restarted.events() == events, snapshot
@@ -214,6 +224,24 @@ def test_the_sites_of_a_replayed_broadcast_are_those_that_were_asked(federation:
     later.store.set_site_state("job-1", "site-2", SiteState.FAILED, "the disk died")
     gathering = later.context().broadcast("train", DXO(DataKind.WEIGHTS))
     assert [result.site for result in gathering] == ["site-1", "site-2", "site-3"]
+
+
+def trained(task: Any, model: DXO) -> DXO:
+    """What a site does: it trains, or scores the model that it is given, or hands in its own."""
+    number = int(task.site[-1])
+    if task.name == "submit_model":
+        return DXO(DataKind.WEIGHTS, {"w": np.full((3, 4), number, np.float32)})
+    scores = {"mean": float(np.mean(model.data["w"])) if model.data else 0.0, "site": number}
+    if task.name == "validate":
+        return DXO(DataKind.METRICS, scores)
+    weights = model.data or {"w": np.zeros((3, 4), np.float32), "b": np.zeros(4, np.float32)}
+    random = np.random.default_rng(number)
+    moved = {
+        name: (value * 0.9 + random.normal(size=value.shape)).astype(value.dtype)
+        for name, value in weights.items()
+    }
+    meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: 10 * number, MetaKey.INITIAL_METRICS: scores}
+    return DXO(DataKind.WEIGHTS, moved, meta)
 
 
 def tasks_of(server: Any) -> list[tuple[str, str, str, TaskState]]:

@@ -2,6 +2,7 @@
 
 from federant.server.workflow.base import Workflow
 from federant.server.workflow.context import Context, sites_wanted
+from federant.server.workflow.cross_site import CrossSite
 from federant.server.workflow.cyclic import Cyclic
 from federant.server.workflow.errors import (
     BadParamsError,
@@ -21,6 +22,7 @@ from federant.server.workflow.registry import Workflows, load_workflows, make_wo
 __all__ = [
     "BadParamsError",
     "Context",
+    "CrossSite",
     "Cyclic",
     "FedAvg",
     "Gathering",

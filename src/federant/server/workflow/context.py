@@ -105,13 +105,15 @@ class Context:
         min_results: int = 0,
         timeout: float | None = None,
         expect: Sequence[str] = (),
+        headers: Mapping[str, Any] | None = None,
     ) -> Gathering:
         """Give each site the same task; iterate over what comes back.
 
         ``sites``: by default all that take part as the step begins (see ``sites()``).
         ``min_results``: how many good results are enough, 0 for all.  ``timeout``: seconds for the
         whole step.  ``expect``: the kinds of DXO that a result may be, none for any; of a kind that
-        is a model's, it must fit the model.
+        is a model's, it must fit the model.  ``headers``: what else the task is to carry, by
+        HeaderKey, as JSON has it.
 
         TooFewSitesError if there is no site to be asked.
         """
@@ -125,6 +127,7 @@ class Context:
             min_results=min_results,
             timeout=timeout,
             expect=expect,
+            headers=headers,
         )
 
     def send(
@@ -258,11 +261,12 @@ class Context:
         min_results: int,
         timeout: float | None,
         expect: Sequence[str],
+        headers: Mapping[str, Any] | None = None,
     ) -> Gathering:
         blob = put_body(self._journal.blobs, data)
         deadline = self._journal.deadline(timeout)
         rounds = {HeaderKey.CURRENT_ROUND: current_round, HeaderKey.NUM_ROUNDS: total_rounds}
-        headers = {key: value for key, value in rounds.items() if value is not None}
+        told = {**(headers or {}), **{key: at for key, at in rounds.items() if at is not None}}
 
         def tasks(number: int) -> list[NewTask]:
             asked = self._sites() if sites is None else sites
@@ -282,7 +286,7 @@ class Context:
                     id=task_id(self.job_id, number, site),
                     site=site,
                     name=name,
-                    headers=headers,
+                    headers=told,
                     blob=blob,
                     expect=expectation(tuple(expect)),
                     deadline=deadline,

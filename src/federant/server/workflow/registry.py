@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from federant.server.workflow.base import Workflow
+from federant.server.workflow.cross_site import CrossSite
 from federant.server.workflow.cyclic import Cyclic
 from federant.server.workflow.errors import BadParamsError, UnknownWorkflowError
 from federant.server.workflow.fedavg import FedAvg
@@ -19,7 +20,7 @@ Workflows = Mapping[str, type[Workflow]]
 ENTRY_POINTS: Final = "federant.workflows"
 """The group under which an installed package offers workflows of its own."""
 
-_BUILT_IN: Final[Workflows] = {"fedavg": FedAvg, "cyclic": Cyclic}
+_BUILT_IN: Final[Workflows] = {"fedavg": FedAvg, "cyclic": Cyclic, "cross_site": CrossSite}
 
 
 def load_workflows(configured: Mapping[str, str] | None = None) -> Workflows:
