@@ -1,0 +1,58 @@
+"""What a user can set or call is on a page: keys, parameters, variables, commands, modules."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import typer
+
+from federant.cli.app import app
+from federant.server.workflow import load_workflows
+from federant.site.config import SiteConfig, TrainerConfig
+
+from .conftest import PAGES, ROOT
+
+PRIVATE_VARIABLES = {"FEDERANT_LAUNCH", "FEDERANT_DEMO"}
+"""With these federant marks processes of its own."""
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", sorted({*SiteConfig.model_fields, *TrainerConfig.model_fields}))
+def test_every_key_of_the_site_s_file_is_on_its_page(key: str) -> None:
+    if key != "base":  # no key of the file: where it lies
+        assert re.search(rf"\b{key}\b", page("site.md"))
+
+
+@pytest.mark.parametrize("workflow", sorted(load_workflows()))
+def test_every_workflow_and_its_parameters_are_on_the_page_of_jobs(workflow: str) -> None:
+    text = page("jobs.md")
+    assert f"`{workflow}`" in text
+    for parameter in load_workflows()[workflow].model_fields:
+        assert f"`{parameter}`" in text
+
+
+def test_every_variable_that_is_read_is_on_a_page() -> None:
+    sources = (ROOT / "src").rglob("*.py")
+    read = {
+        name for file in sources for name in re.findall(r'"(FEDERANT_[A-Z_]+)"', file.read_text())
+    }
+    pages = "\n".join(file.read_text() for file in PAGES)
+    assert {name for name in read - PRIVATE_VARIABLES if name not in pages} == set()
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_command_is_on_a_page_that_says_what_it_is_for(name: str) -> None:
+    assert name == "version" or any(f"federant {name}" in file.read_text() for file in PAGES)
+
+
+def test_every_page_can_be_found_from_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    pages = (ROOT / "docs").rglob("*.md")
+    missing = {str(file.relative_to(ROOT / "docs")) for file in pages} - set(
+        re.findall(r"\S+\.md", navigation)
+    )
+    assert missing == set()
