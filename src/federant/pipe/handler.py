@@ -177,8 +177,15 @@ class PipeHandler:
     # -- receiving ---------------------------------------------------------------------------------
 
     def get_next(self) -> Message | None:
-        """The next message of the queue, or None; never blocks."""
-        return self.wait_next(0)
+        """The next message of the queue, or None; never blocks, and accepts the message.
+
+        So whoever knows no more than this call need not answer anybody. Use wait_next, with accept
+        or refuse, where a message counts as taken over only once it is safe.
+        """
+        msg = self.wait_next(0)
+        if msg is not None and msg is not self.status:
+            self.accept(msg)
+        return msg
 
     def wait_next(self, timeout: float | None = None) -> Message | None:
         """The next message of the queue, at once when it is there or arrives.
@@ -289,15 +296,21 @@ class PipeHandler:
             return True
         reply = Message.new_reply(Topic.ACCEPTED, answer.to_data(), msg.msg_id)
         try:
-            return self.pipe.send(reply, timeout=0)
+            return self._hand_over(reply)
         except BrokenPipeError as error:
             logger.debug("not sent message=%s reason=%s", reply, error)
             return False
 
+    def _hand_over(self, msg: Message) -> bool:
+        try:
+            return self.pipe.send(msg, timeout=0)
+        finally:
+            self.pipe.release_send_cache(msg)
+
     def _send_heartbeats(self) -> None:
         try:
             while self._wait_for_heartbeat():
-                self.pipe.send(Message.new_request(Topic.HEARTBEAT, None), timeout=0)
+                self._hand_over(Message.new_request(Topic.HEARTBEAT, None))
         except BrokenPipeError as error:
             self._peer_gone(str(error), clean=False)
         except Exception as error:
@@ -319,6 +332,7 @@ class PipeHandler:
     def _read_messages(self) -> None:
         try:
             while (wait := self._begin_receive()) is not None:
+                began = time.monotonic()
                 try:
                     msg = self.pipe.receive(wait)
                 finally:
@@ -327,6 +341,8 @@ class PipeHandler:
                     self._take_in(msg)
                 elif wait == 0:
                     self._check_life()
+                elif not self.pipe.can_wake():
+                    self._wait_out(began + wait)
         except PeerGoneError as error:
             self._peer_gone(str(error), clean=error.clean)
         except BrokenPipeError as error:
@@ -348,6 +364,13 @@ class PipeHandler:
             self._life.heard(self.pipe.get_last_peer_active_time())
             interval = LONGEST_WAIT if self.pipe.can_wake() else self.read_interval
             return min(interval, self._life.until_gone())
+
+    def _wait_out(self, until: float) -> None:
+        """For pipes that others wrote, whose receive may not wait: looks once an interval."""
+        with self._lock:
+            self._changed.wait_for(
+                lambda: self._life.paused or self.asked_to_stop, until - time.monotonic()
+            )
 
     def _end_receive(self) -> None:
         with self._lock:

@@ -65,6 +65,7 @@ class Outbox:
         finally:
             with self._changed:
                 self._errands.remove(errand)
+            self._pipe.release_send_cache(msg)
 
     def cancel(self, msg_id: MsgId, text: str) -> None:
         """Ends at once what waits for that message."""
