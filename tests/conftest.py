@@ -1,4 +1,4 @@
-"""What tests of whole federations share: a job that sites of real processes do."""
+"""What tests of whole federations share: jobs that sites of real processes do."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,24 +15,65 @@ from federant.link.operator import Job
 SECONDS = 100.0
 """What a job may take here: far more than it does, and less than the test may."""
 
+Run = Callable[..., Job]
+Trainers = Mapping[str, Sequence[str]]
+
 
 @pytest.fixture
-def federated(tmp_path: Path) -> Iterator[Callable[..., Job]]:
-    """Runs a job to its end: ``federated({"site-1": ["script.py", "--flag"]}, rounds=3)``.
+def federation_of(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts a federation: ``federation_of({"site-1": ["script.py", "--flag"]})``.
 
-    Each site starts its script with this Python.  Further keywords are those of ``submit``.
+    Each site starts its script with this Python; ``settings`` are further lines of the trainer in
+    its file. Gives a function that runs a job to its good end, with the keywords of ``submit``.
     """
     with ExitStack() as running:
 
-        def run(trainers: Mapping[str, Sequence[str]], **options: Any) -> Job:
+        def start(trainers: Trainers, settings: str = "") -> Run:
             commands = {site: [sys.executable, *script] for site, script in trainers.items()}
-            federation = running.enter_context(LocalFederation(tmp_path / "federation", commands))
-            sites = list(trainers)
-            options = {"sites": sites, "min_sites": len(sites), **options}
-            job = federation.client.submit(trainer=TRAINER, **options)
-            view = job.wait(SECONDS)
-            said = "\n".join(f"== {log.name}\n{log.read_text()}" for log in federation.logs())
-            assert view.state is JobState.FINISHED, f"{view.error}\n{said}"
-            return job
+            folder = tmp_path / "federation"
+            federation = running.enter_context(LocalFederation(folder, commands, settings=settings))
 
-        yield run
+            def run(**options: Any) -> Job:
+                sites = list(trainers)
+                options = {"sites": sites, "min_sites": len(sites), **options}
+                job = federation.client.submit(trainer=TRAINER, **options)
+                view = job.wait(SECONDS)
+                said = "\n".join(f"== {log.name}\n{log.read_text()}" for log in federation.logs())
+                assert view.state is JobState.FINISHED, f"{view.error}\n{said}"
+                return job
+
+            return run
+
+        yield start
+
+
+@pytest.fixture
+def federated(federation_of: Callable[..., Run]) -> Callable[..., Job]:
+    """Runs one job to its end: ``federated({"site-1": ["script.py", "--flag"]}, rounds=3)``."""
+    return lambda trainers, **options: federation_of(trainers)(**options)
+
+
+@pytest.fixture
+def changed_script(tmp_path: Path) -> Callable[[Path], str]:
+    """Makes a copy of a script in which the imports of nvflare.client name federant.client.
+
+    Nothing else in it is touched, and nothing else in it may import nvflare.
+    """
+
+    def change(script: Path) -> str:
+        lines = script.read_text(encoding="utf-8").splitlines(keepends=True)
+        changed = [
+            line.replace("nvflare.client", "federant.client", 1)
+            if line.startswith(("import nvflare.client", "from nvflare.client"))
+            else line
+            for line in lines
+        ]
+        assert changed != lines, f"{script} does not import nvflare.client"
+        assert not any(
+            line.lstrip().startswith(("import nvflare", "from nvflare")) for line in changed
+        )
+        copy = tmp_path / script.name
+        copy.write_text("".join(changed), encoding="utf-8")
+        return str(copy)
+
+    return change

@@ -53,16 +53,20 @@ class _Member:
 class LocalFederation:
     """A server and its sites, each a process; as a context manager it starts and ends them.
 
-    `trainers` maps each site's name to the command of its trainer, a list of arguments.  All files
-    lie in `folder`: `server/`, `<site>/`, `<site>.toml`, and a log a process.
+    `trainers` maps each site's name to the command of its trainer, a list of arguments; `settings`
+    are further lines (TOML) of each site's trainer.  All files lie in `folder`: `server/`,
+    `<site>/`, `<site>.toml`, and a log a process.
 
     The processes end with this one, also when it is killed: they watch a pipe whose writing end
     only this process holds.  A fork of it that goes on without exec holds that end too.
     """
 
-    def __init__(self, folder: Path, trainers: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, folder: Path, trainers: Mapping[str, Sequence[str]], *, settings: str = ""
+    ) -> None:
         self.folder = folder
         self._trainers = trainers
+        self._settings = settings
         self._mark = secrets.token_hex(8)
         self._members: list[_Member] = []
         self._leash: tuple[int, int] | None = None
@@ -97,7 +101,7 @@ class LocalFederation:
         self._client = connect(url)
         for site, command in self._trainers.items():
             file = self.folder / f"{site}.toml"
-            file.write_text(_site_file(site, url, command), encoding="utf-8")
+            file.write_text(_site_file(site, url, command, self._settings), encoding="utf-8")
             self._start(site, ["site", str(file), "-v"])
 
     def check(self) -> None:
@@ -202,7 +206,7 @@ class LocalFederation:
         return found
 
 
-def _site_file(site: str, url: str, command: Sequence[str]) -> str:
+def _site_file(site: str, url: str, command: Sequence[str], settings: str) -> str:
     # JSON's strings and lists of strings are TOML's as well.
     return (
         f"name = {json.dumps(site)}\n"
@@ -214,6 +218,7 @@ def _site_file(site: str, url: str, command: Sequence[str]) -> str:
         f"grace_seconds = {_GRACE_SECONDS}\n"
         f"read_timeout_seconds = {_READ_SECONDS}\n"
         f'env = {{ OMP_NUM_THREADS = "1", OPENBLAS_NUM_THREADS = "1" }}\n'
+        f"{settings}\n"
     )
 
 
