@@ -35,6 +35,13 @@ def test_every_workflow_and_its_parameters_are_on_the_page_of_jobs(workflow: str
         assert f"`{parameter}`" in text
 
 
+def test_every_time_limit_is_on_the_page_of_time_limits() -> None:
+    workflows = load_workflows().values()
+    settings = [*TrainerConfig.model_fields, *(key for w in workflows for key in w.model_fields)]
+    limits = {key for key in settings if key.endswith(("_timeout", "_seconds"))}
+    assert {key for key in limits if f"`{key}`" not in page("waiting.md")} == set()
+
+
 def test_every_variable_that_is_read_is_on_a_page() -> None:
     sources = (ROOT / "src").rglob("*.py")
     read = {

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 USUAL = "http://127.0.0.1:8750"
 SECONDS = 90.0
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+"""With this Python first, as in an environment that was activated."""
 
 
 class Reader:
@@ -74,7 +76,7 @@ class Reader:
         done = subprocess.run(
             self._command(words),
             cwd=self.folder,
-            env={**os.environ, "FEDERANT_SERVER": self.url},
+            env={**os.environ, "FEDERANT_SERVER": self.url, "PATH": PATH},
             capture_output=True,
             text=True,
             timeout=SECONDS,
