@@ -84,9 +84,9 @@ class Site:
         self.daemon.kill()
         self.daemon.wait(PATIENCE_SECONDS)
 
-    def start_external(self, by: str = "file") -> subprocess.Popen[bytes]:
+    def start_external(self, *options: str, by: str = "file") -> subprocess.Popen[bytes]:
         """The trainer, started by hand with the job's join file, or the folder that holds it."""
-        command = [sys.executable, str(TRAINER), str(self.box), str(self.step)]
+        command = [sys.executable, str(TRAINER), str(self.box), str(self.step), *options]
         named = self.job_folder() / ("join.toml" if by == "file" else "")
         environment = {**os.environ, "FEDERANT_JOIN": str(named)}
         return subprocess.Popen(command, env=environment)

@@ -68,6 +68,7 @@ class Site:
     trainer: FakeTrainer = field(default_factory=FakeTrainer)
     results: list[StoredResult] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
     exchangers: list[TaskExchanger] = field(default_factory=list)
     agents: list[FlareAgent] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -80,12 +81,16 @@ class Site:
             job_id="job-7",
             site_name="site-1",
             on_result=lambda result, _: self.results.append(result),
-            on_status=lambda state, _: self.statuses.append(state),
+            on_status=self.tell,
             limits=ExchangeLimits(**limits),
         )
         exchanger.start()
         self.exchangers.append(exchanger)
         return exchanger
+
+    def tell(self, state: str, text: str) -> None:
+        self.statuses.append(state)
+        self.told.append(text)
 
     def agent(self) -> FlareAgent:
         agent = FlareAgent(self.pipe(Mode.ACTIVE))
@@ -136,11 +141,6 @@ def weights() -> Shareable:
 def train(agent: FlareAgent) -> None:
     for task in agent.tasks():
         agent.submit_result(DXO(DataKind.WEIGHTS, data={"layer": task.data.data["layer"] + 1}))
-
-
-def train_one(agent: FlareAgent) -> None:
-    assert agent.get_task() is not None
-    agent.submit_result(None)
 
 
 def wait_until_cancelled(received: Task) -> None:
@@ -245,20 +245,21 @@ def test_why_a_result_was_refused_reaches_the_next_trainer_where_the_first_is_go
     assert agent.last_refusal == "RESULT_NOT_FINITE: 'layer' holds nan"
 
 
-def test_a_task_that_the_trainer_does_not_ask_for_is_shown(
+def test_a_task_that_the_trainer_does_not_ask_for_is_shown_and_told_at_its_time_out(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(notices, "UNASKED_SECONDS", 0.05)
     exchanger = site.open()
-    agent = site.agent()
-    waiting = site.run(lambda: exchanger.execute(task(), weights))
-    deadline = time.monotonic() + 10
-    while "unasked" not in site.statuses:
-        assert time.monotonic() < deadline, "nothing was shown"
-        time.sleep(0.01)
-    train_one(agent)
-    waiting.join(10)
-    assert [result.rc for result in site.results] == [ReturnCode.OK]
+    site.agent()
+    ended = site.run(lambda: exchanger.execute(task(deadline=time.monotonic() + 2.0), weights))
+    ended.join(10)
+    assert site.statuses == ["unasked"]
+    (text,) = site.told
+    assert "task train t1 reached the trainer" in text
+    assert "call agent.get_task() or flare.receive()" in text
+    rc, error = error_of(site.results[0])
+    assert rc == ReturnCode.TASK_TIMEOUT
+    assert text in error
 
 
 def test_many_tasks_go_through_one_agent(site: Site):

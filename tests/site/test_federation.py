@@ -394,6 +394,22 @@ def test_a_trainer_that_dies_on_import_is_told_at_once_with_its_traceback(server
     job.stop()
 
 
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("no-init", "ApiCallError: this process has not joined the federation: call init() once"),
+        ("send-first", "ApiCallError: send before receive: a result answers a model"),
+    ],
+)
+def test_what_a_trainer_does_out_of_order_is_told_to_the_operator_in_its_own_words(
+    server: Any, mistake: str, words: str
+):
+    server.site("", mistake)
+    view = server.finish(server.submit(rounds=1))
+    assert view.state is JobState.FAILED
+    assert words in view.error
+
+
 def test_a_trainer_that_never_joins_is_told_what_it_lacks(server: Any):
     server.site("", "no-join")
     view = server.finish(server.submit(rounds=1))
@@ -402,11 +418,14 @@ def test_a_trainer_that_never_joins_is_told_what_it_lacks(server: Any):
         assert words in view.error
 
 
-def test_an_external_trainer_joins_by_the_folder_of_its_job(server: Any, until: Any):
+@pytest.mark.parametrize("options", [[], ["flare"]])
+def test_an_external_trainer_joins_by_the_folder_of_its_job(
+    server: Any, until: Any, options: list[str]
+):
     site = server.site('start = "external"')
     job = server.submit(rounds=1)
     until("the join file", lambda: list(site.folder.glob("work/jobs/*/join.toml")))
-    trainer = site.start_external(by="folder")
+    trainer = site.start_external(*options, by="folder")
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert trainer.wait(30) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import federant
+import federant.client as flare
 from federant import DXO, DataKind, MetaKey
 from federant.exchange import AnalyticsDataType, create_analytic_dxo
 
@@ -16,6 +17,17 @@ box, step, *options = Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]
 if "bad-import" in options:
     import no_such_package  # noqa: F401
 if "no-join" in options:
+    sys.exit(0)
+if "no-init" in options:
+    flare.receive()
+if "send-first" in options:
+    flare.init()
+    flare.send(flare.FLModel(params={"w": np.zeros(20_000, np.float32)}))
+if "flare" in options:
+    flare.init()
+    while flare.is_running():
+        params = flare.receive().params or {"w": np.zeros(20_000, np.float32)}
+        flare.send(flare.FLModel(params={"w": params["w"] / 2 + np.float32(step)}))
     sys.exit(0)
 if "stubborn" in options:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

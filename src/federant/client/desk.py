@@ -168,7 +168,8 @@ class TaskDesk:
             held = self._held
             if held is None or held.task is None:
                 raise CallStateError(
-                    "submit_result without a current task: each task from get_task takes one result"
+                    "submit_result without a current task: call get_task first, and submit one "
+                    "result for each task that it returns"
                 )
             if held.submitting:
                 raise CallStateError(

@@ -26,7 +26,7 @@ from federant.site.errors import (
     UnreadableResultError,
 )
 from federant.site.journal import Journal, OpenTask, StoredResult
-from federant.site.results import ReceivedResult, read_result
+from federant.site.results import ReceivedResult, read_notice, read_result
 from federant.site.sessions import PipeSessions
 from federant.site.supervisor import Trainer
 from federant.spool import SpoolError
@@ -86,6 +86,7 @@ class TaskExchanger:
         self._crash: Crash | None = None
         self._sending: Message | None = None
         self._refusals: list[tuple[str, str]] = []
+        self._unasked: dict[str, str] = {}
         self._current: SiteTask | None = None
         self._sessions = PipeSessions(
             pipe,
@@ -123,6 +124,7 @@ class TaskExchanger:
             with self._changed:
                 self._current = None
                 self._answers.clear()
+                self._unasked.clear()
                 self._void = ""
 
     def is_void(self) -> bool:
@@ -211,7 +213,9 @@ class TaskExchanger:
                 case None:
                     return None
                 case End.TIMEOUT:
-                    return self._fail(opened, ReturnCode.TASK_TIMEOUT, attempt.text, tell=True)
+                    told = self._unasked.get(task.task_id, "")
+                    text = f"{attempt.text}\n{told}" if told else attempt.text
+                    return self._fail(opened, ReturnCode.TASK_TIMEOUT, text, tell=True)
                 case End.ABSENT:
                     text = self._with_last_words(attempt.text)
                     return self._fail(opened, ReturnCode.TRAINER_ABSENT, text, tell=True)
@@ -349,8 +353,11 @@ class TaskExchanger:
             self._wake()
 
     def _on_notice(self, message: Message) -> None:
-        data = message.data if isinstance(message.data, dict) else {}
-        self._on_status("unasked", str(data.get("text", "")))
+        notice = read_notice(message.data)
+        if notice is not None:
+            task_id, text = notice
+            self._unasked[task_id] = text
+            self._on_status("unasked", text)
 
     def _on_message(self, message: Message, handler: PipeHandler) -> None:
         if message.msg_type != Message.REPLY:

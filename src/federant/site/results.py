@@ -1,4 +1,4 @@
-"""What a trainer sent, read as far as the site must: return code, headers, where its frame lies.
+"""What a trainer sent, read as far as the site must: results without their tensors, and notices.
 
 Tensors are not touched here: whether they fit the task is for the server to judge.
 """
@@ -50,6 +50,24 @@ def read_result(data: object) -> ReceivedResult:
     except (codec.FrameError, SpoolError) as error:
         raise UnreadableResultError(f"the result cannot be read: {error}") from error
     return _received(body, data.path, data.content, data.size, data)
+
+
+def read_notice(data: object) -> tuple[str, str] | None:
+    """The task's id and the words of a notice, and its frame let go; None if it is none."""
+    if isinstance(data, StoredFrame):
+        frame = data
+        try:
+            data = frame.layout.body()
+        except (codec.FrameError, SpoolError):
+            return None
+        finally:
+            frame.release()
+    if not isinstance(data, dict):
+        return None
+    task_id, text = data.get("task_id"), data.get("text")
+    if not isinstance(task_id, str) or not isinstance(text, str):
+        return None
+    return task_id, text[-_MAX_HEADER_CHARS:]
 
 
 def _received(
