@@ -36,6 +36,7 @@ def federant_command(*arguments: str, server=None) -> Result:
         ("job", "show"),
         ("job", "stop"),
         ("job", "model"),
+        ("metrics",),
         ("version",),
     ],
 )

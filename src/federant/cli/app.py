@@ -8,6 +8,7 @@ import typer
 
 from federant.cli.demo import demo
 from federant.cli.job import app as job
+from federant.cli.metrics import metrics
 from federant.cli.migrate import migrate
 from federant.cli.server import server
 from federant.cli.site import site
@@ -32,6 +33,7 @@ app.command("server")(server)
 app.command("site")(site)
 app.command("sites")(sites)
 app.add_typer(job, name="job")
+app.command("metrics")(metrics)
 app.command("migrate")(migrate)
 app.add_typer(trainer, name="trainer")
 app.command("version")(version)

@@ -56,6 +56,13 @@ def run(
     model: Annotated[
         Path | None, typer.Option(help="The model to begin with: a .safetensors file.")
     ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where the job's metrics go on to: tensorboard, mlflow, wandb, prometheus; "
+            "repeatable."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What people call the job.")] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Print the job's id and do not wait for its end.")
@@ -79,6 +86,7 @@ def run(
             sites=site or (),
             initial_model=model,
             params=params,
+            sinks=sink or (),
         )
         console.print(plain(job.id), soft_wrap=True)
         if not detach:

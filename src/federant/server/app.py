@@ -15,6 +15,7 @@ from .call_log import CallLog
 from .description import DescribedApp
 from .identity import local_host
 from .link_routes import link_router
+from .metrics_routes import metrics_router
 from .operator_routes import operator_router
 from .services import Services
 
@@ -38,6 +39,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(operator_router(services))
     app.include_router(operator_blob_router(services))
     app.include_router(_health_router(services))
+    app.include_router(metrics_router(services))
     return app
 
 

@@ -18,6 +18,7 @@ from .runner import Runner
 from .services import Services
 from .serving import HttpService, listen, url_of
 from .state import Store
+from .tracking import Sinks, load_settings
 from .validation import ResultChecker
 from .wakeups import Wakeups
 
@@ -27,6 +28,8 @@ _PARTIAL_SECONDS: Final = 7 * 24 * 3600
 """After so long without a byte, a cut transfer is not gone on with any more."""
 
 _RUNNER_GRACE_SECONDS: Final = 1.0
+_SINK_GRACE_SECONDS: Final = 2.0
+"""For each sink to take what it is being given; what it does not, it gets after the next start."""
 
 
 def run_server(
@@ -34,16 +37,20 @@ def run_server(
     host: str = "127.0.0.1",
     port: int = 0,
     ready: Callable[[str], None] | None = None,
+    config: Path | None = None,
 ) -> None:
     """Serve the federation of this folder until SIGTERM or SIGINT; call in the main thread.
 
     On a folder that a server has worked in, it goes on with every job where it was, and with
     ``port`` 0 under the address that its sites know, if that is free. ``ready(url)`` is called
-    once; without it one line with the address is printed. Raises LinkConfigError for an address
+    once; without it one line with the address is printed. ``config`` is the server's own TOML file,
+    which says where metrics may go: see docs/metrics.md. Raises SinkSettingsError for what makes no
+    sense in it, LinkConfigError for an address
     that other machines can reach, FolderTakenError if another server runs in the folder, OSError
     for a port in use.
     """
     wakeups = Wakeups()
+    settings = load_settings(folder, config)
     if not folder.exists():
         # None is made for a server that cannot listen.
         listen(host, port).close()
@@ -55,18 +62,20 @@ def run_server(
         blobs = FolderBlobs(place.blobs)
         blobs.clean(_PARTIAL_SECONDS)
         runner = Runner(store, blobs, wakeups, name=place.server_id)
+        sinks = Sinks(settings, store, blobs, wakeups)
         services = Services(
             store=store,
             blobs=blobs,
             wakeups=wakeups,
             server_id=place.server_id,
             check_result=ResultChecker(store, blobs),
-            check_job=runner.check,
+            check_job=lambda spec: runner.check(spec) or sinks.check(spec),
             ready=lambda: runner.ready,
         )
         service = HttpService(create_app(services), wakeups)
         with _stopped_by_signals(service):
             runner.start()
+            sinks.start()
             try:
                 url = url_of(listening)
                 place.announce(url)
@@ -76,6 +85,7 @@ def run_server(
             finally:
                 wakeups.close()
                 runner.stop(_RUNNER_GRACE_SECONDS)
+                sinks.stop(_SINK_GRACE_SECONDS)
 
 
 @contextmanager

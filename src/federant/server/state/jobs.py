@@ -12,10 +12,10 @@ from federant.exchange import ReturnCode
 from federant.link.messages import JobSpec, JobState, SiteState
 from federant.server.wakeups import EVENTS_TOPIC, JOBS_TOPIC, events_topic, job_topic, site_topic
 
-from . import tasks
+from . import events, tasks
 from .errors import ConflictError, NotYoursError, UnknownRowError
-from .rows import JobRow, JobSiteRow, SiteRow, TaskRow
-from .tables import job_sites, jobs, sites
+from .rows import JobRow, JobSiteRow, SinkCursor, SiteRow, TaskRow
+from .tables import job_sites, jobs, sink_cursors, sites
 from .transaction import Transaction
 
 _ACTIVE = (JobState.SUBMITTED, JobState.RUNNING)
@@ -79,6 +79,8 @@ def create(tx: Transaction, spec: JobSpec, job_id: str) -> JobRow:
             created=tx.now,
         )
     )
+    for sink in dict.fromkeys(spec.sinks):
+        events.save_cursor(tx, SinkCursor(job_id, sink))
     names = spec.sites or [site.name for site in all_sites(tx)]
     for site in dict.fromkeys(names):
         _join(tx, job_id, site)
@@ -123,6 +125,18 @@ def request_stop(tx: Transaction, job_id: str) -> JobRow:
     tx.wake(JOBS_TOPIC)
     _wake_job(tx, job_id)
     return get(tx, job_id)
+
+
+def with_open_sink(tx: Transaction, sink: str) -> list[tuple[JobRow, SinkCursor]]:
+    """The jobs that name the sink and are not all in it, with how far it is."""
+    found = (
+        select(jobs.c.id)
+        .join(sink_cursors, sink_cursors.c.job_id == jobs.c.id)
+        .where(sink_cursors.c.sink == sink, sink_cursors.c.done.is_(False))
+        .order_by(jobs.c.number)
+    )
+    ids = list(tx.conn.execute(found).scalars())
+    return [(get(tx, job_id), events.cursor(tx, job_id, sink)) for job_id in ids]
 
 
 # ---- the runner's lease ---------------------------------------------------------------------

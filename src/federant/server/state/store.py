@@ -331,6 +331,11 @@ class Store:
         with self._database.read() as tx:
             return event_log.cursor(tx, job_id, sink)
 
+    def open_sinks(self, sink: str) -> list[tuple[JobRow, SinkCursor]]:
+        """The jobs that name the sink, but for those that it has to the end, the oldest first."""
+        with self._database.read() as tx:
+            return jobs.with_open_sink(tx, sink)
+
     def save_sink_cursor(self, cursor: SinkCursor) -> None:
         with self._database.write() as tx:
             event_log.save_cursor(tx, cursor)

@@ -1,0 +1,157 @@
+"""MLflow: a run for each site's part in a job, at the tracking server that the operator names.
+
+Events that come a second time change nothing: a run is found again by its tags, and MLflow keeps a
+metric of the same value, step and time once, as it does parameters, tags and artifacts.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.environment_variables import (
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
+)
+from mlflow.exceptions import MlflowException
+
+from federant.link.messages import EventKind, JobState
+from federant.server.blobs import BlobStore
+from federant.server.state import EventRow, JobRow
+
+from .base import Place, Sink, blob_bytes, by_site, whole_text
+from .settings import MLflowSettings
+
+_log = logging.getLogger(__name__)
+
+_JOB_TAG: Final = "federant.job"
+_SITE_TAG: Final = "federant.site"
+_NOT_IN_NAMES: Final = re.compile(r"[^\w\-. /:]")
+_NAME_CHARS: Final = 250
+_PARAM_CHARS: Final = 6000
+_TAG_CHARS: Final = 5000
+_AT_ONCE: Final = 500
+"""Fewer than MLflow takes in one call."""
+_REQUEST_SECONDS: Final = 20
+_REQUEST_RETRIES: Final = 1
+"""The feeder tries again, for as long as it takes."""
+
+
+class MLflowSink(Sink):
+    """Metrics, parameters and tags of a run; texts and images are its artifacts.
+
+    A text goes under its tag, an image under ``images/<tag>/``. What MLflow refuses for itself, a
+    second value of a parameter say, is left out and the log says so.
+    """
+
+    def __init__(self, settings: MLflowSettings, blobs: BlobStore) -> None:
+        for variable, value in (
+            (MLFLOW_HTTP_REQUEST_MAX_RETRIES, _REQUEST_RETRIES),
+            (MLFLOW_HTTP_REQUEST_TIMEOUT, _REQUEST_SECONDS),
+        ):
+            if not variable.is_set():
+                variable.set(value)
+        self._client = MlflowClient(settings.tracking_uri)
+        self._experiment = settings.experiment
+        self._blobs = blobs
+
+    def write(self, job: JobRow, events: Sequence[EventRow], place: Place) -> Place:
+        runs: dict[str, str] = dict(place)
+        for site, told in by_site(events).items():
+            if site not in runs:
+                runs[site] = self._find_run(job, site)
+            self._write(runs[site], told)
+        return runs
+
+    def finish(self, job: JobRow, place: Place) -> None:
+        status = "FINISHED" if job.state is JobState.FINISHED else "FAILED"
+        for run in place.values():
+            self._client.set_terminated(run, status)
+
+    def _find_run(self, job: JobRow, site: str) -> str:
+        found = self._client.get_experiment_by_name(self._experiment)
+        if found is None:
+            experiment = self._client.create_experiment(self._experiment)
+        else:
+            experiment = found.experiment_id
+        wanted = f"tags.`{_JOB_TAG}` = '{job.id}' and tags.`{_SITE_TAG}` = '{site}'"
+        for run in self._client.search_runs([experiment], wanted, max_results=1):
+            return str(run.info.run_id)
+        made = self._client.create_run(
+            experiment,
+            start_time=int(job.created * 1000),
+            tags={_JOB_TAG: job.id, _SITE_TAG: site},
+            run_name=f"{job.spec.name}/{site}",
+        )
+        return str(made.info.run_id)
+
+    def _write(self, run: str, events: Sequence[EventRow]) -> None:
+        metrics, params, tags = [], [], []
+        for event in events:
+            name = _name(event.tag)
+            if event.value is not None:
+                metrics.append(Metric(name, event.value, int(event.time * 1000), event.step or 0))
+            elif event.kind == EventKind.PARAMETER:
+                params.append(Param(name, event.text[:_PARAM_CHARS]))
+            elif event.kind == EventKind.TAG:
+                tags.append(RunTag(name, event.text[:_TAG_CHARS]))
+        for start in range(0, len(metrics), _AT_ONCE):
+            self._log(run, metrics=metrics[start : start + _AT_ONCE])
+        for param in params:
+            self._log(run, params=[param])
+        for tag in tags:
+            self._log(run, tags=[tag])
+        self._log_artifacts(run, events)
+
+    def _log(
+        self,
+        run: str,
+        metrics: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        try:
+            self._client.log_batch(run, metrics, params, tags)
+        except MlflowException as error:
+            if not _is_refusal(error):
+                raise
+            if len(metrics) > 1:  # the others shall not suffer for one of them
+                for metric in metrics:
+                    self._log(run, metrics=[metric])
+                return
+            _log.warning("mlflow refuses run=%s error=%s", run, error)
+
+    def _log_artifacts(self, run: str, events: Iterable[EventRow]) -> None:
+        for event in events:
+            if event.kind == EventKind.IMAGE and event.blob is not None:
+                with tempfile.TemporaryDirectory() as folder:
+                    step = event.seq if event.step is None else event.step
+                    file = Path(folder) / f"{step:09d}.png"
+                    file.write_bytes(blob_bytes(self._blobs, event.blob))
+                    self._client.log_artifact(run, str(file), f"images/{_path(event.tag)}")
+            elif event.value is None and event.kind not in (EventKind.PARAMETER, EventKind.TAG):
+                name = _path(event.tag)
+                file_name = name if "." in name.rpartition("/")[2] else f"{name}.txt"
+                self._client.log_text(run, whole_text(self._blobs, event), file_name)
+
+
+def _is_refusal(error: MlflowException) -> bool:
+    """Whether the tracking server has read the call, and will not do it however often it comes."""
+    return error.get_http_status_code() in (400, 409, 413, 422)
+
+
+def _name(tag: str) -> str:
+    """A tag in the characters that MLflow allows in a name."""
+    return _path(_NOT_IN_NAMES.sub("_", tag))[:_NAME_CHARS]
+
+
+def _path(tag: str) -> str:
+    """A tag as a path inside the run's artifacts: it cannot lead out of them."""
+    parts = [part.strip() for part in _NOT_IN_NAMES.sub("_", tag).split("/")]
+    return "/".join(part for part in parts if part.strip(".")) or "unnamed"

@@ -1,0 +1,107 @@
+"""Weights & Biases: a run for each site's part in a job, offline in a folder or online.
+
+A server that is killed between a write and its note gives the last events again: then a run has
+them twice, told apart by ``federant/event``, the event's number in the job.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import wandb
+
+from federant.link.messages import EventKind
+from federant.server.blobs import BlobStore
+from federant.server.state import EventRow, JobRow
+
+from .base import Place, Sink, blob_bytes, by_site, whole_text
+from .settings import WandbSettings
+
+_STEP: Final = "step"
+_EVENT: Final = "federant/event"
+
+
+class WandbSink(Sink):
+    """What was logged at one step is a row of the run's history, with ``step`` as its x axis.
+
+    Parameters go into the run's config, tags into its summary.
+    """
+
+    def __init__(self, settings: WandbSettings, blobs: BlobStore) -> None:
+        self._settings = settings
+        self._blobs = blobs
+        self._runs: dict[tuple[str, str], Any] = {}
+
+    def write(self, job: JobRow, events: Sequence[EventRow], place: Place) -> Place:
+        for site, told in by_site(events).items():
+            run = self._run(job, site)
+            for step, group in groupby(told, key=lambda event: event.step):
+                self._log(run, step, list(group))
+        return place
+
+    def finish(self, job: JobRow, place: Place) -> None:  # noqa: ARG002
+        for key in [key for key in self._runs if key[0] == job.id]:
+            self._runs.pop(key).finish()
+
+    def close(self) -> None:
+        while self._runs:
+            self._runs.popitem()[1].finish()
+
+    def _run(self, job: JobRow, site: str) -> Any:
+        key = job.id, site
+        if key not in self._runs:
+            self._settings.folder.mkdir(parents=True, exist_ok=True)
+            run = wandb.init(
+                project=self._settings.project,
+                entity=self._settings.entity or None,
+                dir=str(self._settings.folder),
+                id=f"{job.id}-{site}",
+                name=f"{job.spec.name}/{site}",
+                group=job.id,
+                job_type=site,
+                mode="online" if self._settings.mode == "online" else "offline",
+                # A run of its own beside the others; the server itself is not what is watched.
+                reinit="create_new",
+                resume="allow" if self._settings.mode == "online" else None,
+                settings=wandb.Settings(
+                    console="off",
+                    disable_code=True,
+                    disable_git=True,
+                    silent=True,
+                    x_disable_stats=True,
+                    x_disable_machine_info=True,
+                    x_save_requirements=False,
+                ),
+            )
+            run.define_metric("*", step_metric=_STEP)
+            self._runs[key] = run
+        return self._runs[key]
+
+    def _log(self, run: Any, step: int | None, events: Sequence[EventRow]) -> None:
+        row: dict[str, Any] = {}
+        for event in events:
+            if event.kind == EventKind.PARAMETER:
+                run.config.update({event.tag: event.text}, allow_val_change=True)
+            elif event.kind == EventKind.TAG:
+                run.summary[event.tag] = event.text
+            else:
+                if event.tag in row:  # logged twice at one step: both are told
+                    run.log(row)
+                    row = {}
+                row |= {event.tag: self._value(event), _EVENT: event.seq}
+                if step is not None:
+                    row[_STEP] = step
+        if row:
+            run.log(row)
+
+    def _value(self, event: EventRow) -> Any:
+        if event.value is not None:
+            return event.value
+        if event.kind == EventKind.IMAGE and event.blob is not None:
+            from PIL import Image  # what wandb itself needs for an image
+
+            return wandb.Image(Image.open(io.BytesIO(blob_bytes(self._blobs, event.blob))))
+        return whole_text(self._blobs, event)
