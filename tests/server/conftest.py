@@ -1,5 +1,6 @@
 """A store on a fresh file, blobs in a fresh folder, and a server of real HTTP on a free port."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -154,3 +155,82 @@ def in_threads() -> Callable[[int, Callable[[int], Any]], list[Any]]:
             return list(pool.map(one, range(count)))
 
     return run
+
+
+def booster_dict(
+    *, rounds: int = 1, leaf: float = 0.5, parallel: int = 1, classes: int = 0, features: int = 3
+) -> dict[str, Any]:
+    """What XGBoost 3.2 writes of a booster whose trees split once, at 1.5 of the second feature.
+
+    An example goes to the left for ``-leaf``, else to the right for ``leaf``.
+    """
+    groups = max(classes, 1)
+    each = groups * parallel
+    tree = {
+        "base_weights": [0.0, -1.0, 1.0],
+        "categories": [],
+        "categories_nodes": [],
+        "categories_segments": [],
+        "categories_sizes": [],
+        "default_left": [0, 0, 0],
+        "left_children": [1, -1, -1],
+        "loss_changes": [2.5, 0.0, 0.0],
+        "parents": [2147483647, 0, 0],
+        "right_children": [2, -1, -1],
+        "split_conditions": [1.5, -leaf, leaf],
+        "split_indices": [1, 0, 0],
+        "split_type": [0, 0, 0],
+        "sum_hessian": [8.0, 4.0, 4.0],
+        "tree_param": {
+            "num_deleted": "0",
+            "num_feature": str(features),
+            "num_nodes": "3",
+            "size_leaf_vector": "1",
+        },
+    }
+    model = {
+        "cats": {"enc": [], "feature_segments": [], "sorted_idx": []},
+        "gbtree_model_param": {
+            "num_parallel_tree": str(parallel),
+            "num_trees": str(rounds * each),
+        },
+        "iteration_indptr": list(range(0, rounds * each + 1, each)),
+        "tree_info": [group for _ in range(rounds) for group in range(groups)] * parallel,
+        "trees": [{**tree, "id": at} for at in range(rounds * each)],
+    }
+    return {
+        "learner": {
+            "attributes": {},
+            "feature_names": [],
+            "feature_types": [],
+            "gradient_booster": {"model": model, "name": "gbtree"},
+            "learner_model_param": {
+                "base_score": f"[{','.join(['5E-1'] * groups)}]",
+                "boost_from_average": "1",
+                "num_class": str(classes),
+                "num_feature": str(features),
+                "num_target": "1",
+            },
+            "objective": {
+                "name": "binary:logistic",
+                "reg_loss_param": {"scale_pos_weight": "1"},
+            },
+        },
+        "version": [3, 2, 0],
+    }
+
+
+@pytest.fixture
+def new_booster() -> Callable[..., dict[str, Any]]:
+    """Makes the JSON of a booster as dicts and lists: see ``booster_dict``."""
+    return booster_dict
+
+
+@pytest.fixture
+def booster_text() -> Callable[..., bytearray]:
+    """Makes the text of a booster: see ``booster_dict``."""
+
+    def text(**options: Any) -> bytearray:
+        return bytearray(json.dumps(booster_dict(**options), separators=(",", ":")).encode())
+
+    return text

@@ -4,6 +4,9 @@ Weights and differences of weights must fit the model: names, shapes, dtypes, a 
 numbers of which there is a finite mean (for a difference: once it is added to the model).  Each
 result is judged by itself, so that it alone is refused and the job never fails by it.
 
+Where a task asks for trees, the weights are a booster's text, which must be sound and fit the
+booster of the task.
+
 Everything else is not to be added into a model and is judged as what it is: metrics may be NaN, a
 collection's entries are judged one by one, a result may be empty where the task asked for nothing
 in particular.
@@ -16,7 +19,7 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +41,14 @@ from federant.exchange import (
 )
 from federant.server.aggregation import LARGEST, leaves, path_text
 from federant.server.aggregation import Path as LeafPath
+from federant.server.boosters import (
+    MODEL_LIMITS,
+    RESULT_LIMITS,
+    BadBoosterError,
+    BoosterShape,
+    booster_in,
+    booster_of,
+)
 
 if TYPE_CHECKING:
     # Frames are judged without a database, too.
@@ -55,6 +66,8 @@ MAX_WEIGHT: Final = 1e12
 _CHUNK_BYTES: Final = 1 << 20
 _KEPT_TEMPLATES: Final = 64
 _NAMES_SHOWN: Final = 5
+_KINDS: Final = "kinds"
+_BOOSTING_ROUNDS: Final = "boosting_rounds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,17 @@ class Refusal:
 
     rc: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedTrees:
+    """What a task may ask for: WEIGHTS that are a booster, of no more boosting rounds than this."""
+
+    rounds: int
+
+
+Expected = Sequence[str] | ExpectedTrees
+"""What a task may ask for: kinds of DXO, or trees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +143,11 @@ class _Model:
                 room[at] = float(np.minimum(room.get(at, LARGEST), here))
         return room
 
+    @cached_property
+    def booster(self) -> BoosterShape:
+        """What other boosters must be like; BadBoosterError if the model is none."""
+        return booster_in(self._path, MODEL_LIMITS).shape
+
     def numbers(self, at: LeafPath) -> Iterator[_Numbers]:
         """The floating point numbers of a leaf, some at a time."""
         return _numbers(dict(leaves(self._data))[at], _mapped(self._path))
@@ -136,18 +165,28 @@ class ResultChecker:
         self._blobs = blobs
         self._lock = threading.Lock()
         self._models: OrderedDict[str, _Model | None] = OrderedDict()
+        # A booster takes up to ten times the size of its text while it is read.
+        self._reading_a_booster = threading.Lock()
 
     def __call__(self, task: TaskRow, path: Path | None, rc: str) -> Refusal | None:
         """None if the result is valid; ``path`` is its frame, None if it has no body."""
         if rc != ReturnCode.OK:
             return None
-        return _judged(
-            task.name,
-            expected_kinds(task.expect),
-            path,
-            lambda: self._model(task.blob.digest) if task.blob else None,
-            lambda: self._first_result(task),
-        )
+
+
+        def task_model() -> _Model | None:
+            return self._model(task.blob.digest) if task.blob else None
+
+        def first_result() -> _Model | None:
+            return self._first_result(task)
+
+        kinds = expected_kinds(task.expect)
+        refusal = _judged(task.name, kinds, path, task_model, first_result)
+        rounds = task.expect.get(_BOOSTING_ROUNDS)
+        if refusal is not None or rounds is None or path is None:
+            return refusal
+        with self._reading_a_booster:
+            return _booster_refusal(path, rounds, task_model() or first_result())
 
     def _first_result(self, task: TaskRow) -> _Model | None:
         """The step's first accepted result."""
@@ -239,13 +278,46 @@ def _model_in(path: Path) -> _Model | None:
     return None if shape is None else _Model(found.data, shape, path)
 
 
-def expectation(kinds: tuple[str, ...]) -> dict[str, Any]:
+def _booster_refusal(path: Path, rounds: int, model: _Model | None) -> Refusal | None:
+    """Why new trees are not sound, or do not fit the booster of the model, if there is one."""
+    try:
+        booster = booster_in(path, RESULT_LIMITS, rounds=rounds)
+        if model is not None:
+            model.booster.require(booster.shape)
+    except BadBoosterError as error:
+        return Refusal(error.rc, str(error))
+    return None
+
+
+def judge_by(first: DXO, expect: Mapping[str, Any]) -> Callable[[DXO], Refusal | None] | None:
+    """Tells why other results do not fit the first one; None if the first one is empty.
+
+    ``expect`` is as the task's row has it.
+    """
+    if _BOOSTING_ROUNDS not in expect:
+        shape = ModelShape.of(first.data)
+        return None if shape is None else shape.refusal
+    wanted = booster_of(first).shape
+
+    def judge(other: DXO) -> Refusal | None:
+        try:
+            wanted.require(booster_of(other).shape)
+        except BadBoosterError as error:
+            return Refusal(error.rc, str(error))
+        return None
+
+    return judge
+
+
+def expectation(expect: Expected) -> dict[str, Any]:
     """What a task's result is to be, as the task's row keeps it; no kinds: anything."""
-    return {"kinds": [str(kind) for kind in kinds]}
+    if isinstance(expect, ExpectedTrees):
+        return {_KINDS: [str(DataKind.WEIGHTS)], _BOOSTING_ROUNDS: expect.rounds}
+    return {_KINDS: [str(kind) for kind in expect]}
 
 
 def expected_kinds(expect: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(expect.get("kinds", ()))
+    return tuple(expect.get(_KINDS, ()))
 
 
 def dxo_of(body: object) -> DXO | None:

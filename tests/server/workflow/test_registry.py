@@ -7,6 +7,7 @@ from federant.server.workflow import (
     Context,
     Cyclic,
     FedAvg,
+    TreeBagging,
     UnknownWorkflowError,
     Workflow,
     load_workflows,
@@ -25,6 +26,7 @@ def test_fedavg_and_cyclic_are_built_in() -> None:
     workflows = load_workflows()
     assert workflows["fedavg"] is FedAvg
     assert workflows["cyclic"] is Cyclic
+    assert workflows["tree_bagging"] is TreeBagging
 
 
 def test_a_server_can_name_a_workflow_of_its_own() -> None:
@@ -44,7 +46,7 @@ def test_parameters_become_the_workflows_fields() -> None:
 
 def test_an_unknown_workflow_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(
-        UnknownWorkflowError, match="no workflow 'fedprox'; there are cross_site, cyclic, fedavg"
+        UnknownWorkflowError, match="no workflow 'fedprox'; there are .*, fedavg, tree_bagging"
     ):
         make_workflow(load_workflows(), "fedprox", {})
 

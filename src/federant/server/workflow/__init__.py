@@ -18,6 +18,7 @@ from federant.server.workflow.fedavg import FedAvg
 from federant.server.workflow.gathering import Gathering, SiteResult
 from federant.server.workflow.journal import Journal
 from federant.server.workflow.registry import Workflows, load_workflows, make_workflow
+from federant.server.workflow.tree_bagging import TreeBagging
 
 __all__ = [
     "BadParamsError",
@@ -33,6 +34,7 @@ __all__ = [
     "SiteResult",
     "Suspended",
     "TooFewSitesError",
+    "TreeBagging",
     "UnknownWorkflowError",
     "Workflow",
     "WorkflowError",

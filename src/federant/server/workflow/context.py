@@ -10,7 +10,7 @@ from typing import Any
 from federant.exchange import DXO, HeaderKey, Shareable
 from federant.link.messages import MAX_TEXT_CHARS, BlobRef, Event, EventKind, JobSpec, SiteState
 from federant.server.state import JobSiteRow, NewTask, StepRow, task_id
-from federant.server.validation import ModelShape, dxo_of, expectation
+from federant.server.validation import Expected, ExpectedTrees, ModelShape, dxo_of, expectation
 from federant.server.workflow.errors import TooFewSitesError, WorkflowError
 from federant.server.workflow.frames import get_body, put_body
 from federant.server.workflow.gathering import Gathering, SiteResult, standing
@@ -104,7 +104,7 @@ class Context:
         total_rounds: int | None = None,
         min_results: int = 0,
         timeout: float | None = None,
-        expect: Sequence[str] = (),
+        expect: Expected = (),
         headers: Mapping[str, Any] | None = None,
     ) -> Gathering:
         """Give each site the same task; iterate over what comes back.
@@ -112,8 +112,8 @@ class Context:
         ``sites``: by default all that take part as the step begins (see ``sites()``).
         ``min_results``: how many good results are enough, 0 for all.  ``timeout``: seconds for the
         whole step.  ``expect``: the kinds of DXO that a result may be, none for any; of a kind that
-        is a model's, it must fit the model.  ``headers``: what else the task is to carry, by
-        HeaderKey, as JSON has it.
+        is a model's, it must fit the model.  ExpectedTrees for trees.  ``headers``: what else the
+        task is to carry, by HeaderKey, as JSON has it.
 
         TooFewSitesError if there is no site to be asked.
         """
@@ -139,7 +139,7 @@ class Context:
         current_round: int | None = None,
         total_rounds: int | None = None,
         timeout: float | None = None,
-        expect: Sequence[str] = (),
+        expect: Expected = (),
     ) -> SiteResult:
         """Give one site a task, and wait for what it returns; arguments as of ``broadcast``."""
         [result] = self._broadcast(
@@ -164,7 +164,7 @@ class Context:
         current_round: int | None = None,
         total_rounds: int | None = None,
         timeout: float | None = None,
-        expect: Sequence[str] = (),
+        expect: Expected = (),
     ) -> list[SiteResult]:
         """Give the task to one site after the other, each with what the one before it returned.
 
@@ -260,7 +260,7 @@ class Context:
         total_rounds: int | None,
         min_results: int,
         timeout: float | None,
-        expect: Sequence[str],
+        expect: Expected,
         headers: Mapping[str, Any] | None = None,
     ) -> Gathering:
         blob = put_body(self._journal.blobs, data)
@@ -288,7 +288,7 @@ class Context:
                     name=name,
                     headers=told,
                     blob=blob,
-                    expect=expectation(tuple(expect)),
+                    expect=expectation(expect),
                     deadline=deadline,
                 )
                 for site in asked
@@ -300,7 +300,11 @@ class Context:
             "sites": sites,
             "min_results": min_results,
             "timeout": timeout,
-            "expect": [str(kind) for kind in expect],
+            "expect": (
+                expectation(expect)
+                if isinstance(expect, ExpectedTrees)
+                else [str(kind) for kind in expect]
+            ),
         }
         facts = {"round": current_round, "total_rounds": total_rounds, "deadline": deadline}
         step = self._journal.begin(kind, call, facts, tasks)

@@ -12,11 +12,11 @@ from federant.server.blobs import BlobStore
 from federant.server.state import JobSiteRow, StepRow, TaskRow, TaskState
 from federant.server.validation import (
     MODEL_KINDS,
-    ModelShape,
     Refusal,
     dxo_of,
     expected_kinds,
     is_sane_weight,
+    judge_by,
 )
 from federant.server.workflow.errors import TooFewSitesError, WorkflowError
 from federant.server.workflow.frames import get_body
@@ -109,7 +109,7 @@ class Gathering:
         self._min_results: int = step.detail["call"]["min_results"]
         self._deadline: float | None = step.detail["deadline"]
         self._carries_model = carries_model
-        self._shape: ModelShape | None = None
+        self._judge: Callable[[DXO], Refusal | None] | None = None
         self._yielded: dict[str, None] = {}  # task ids, in order
 
     @property
@@ -118,7 +118,7 @@ class Gathering:
         return [task.site for task in self._tasks()]
 
     def __iter__(self) -> Iterator[SiteResult]:
-        self.failed, self.succeeded, self._shape, self._yielded = [], 0, None, {}
+        self.failed, self.succeeded, self._judge, self._yielded = [], 0, None, {}
         return self._replayed() if self._step.outcome is not None else self._arriving()
 
     def require(self, count: int) -> None:
@@ -215,10 +215,10 @@ class Gathering:
             return None
         if result.dxo is None or result.dxo.data_kind not in MODEL_KINDS:
             return None
-        if self._shape is None:
-            self._shape = ModelShape.of(result.dxo.data)
+        if self._judge is None:
+            self._judge = judge_by(result.dxo, task.expect)
             return None
-        return self._shape.refusal(result.dxo)
+        return self._judge(result.dxo)
 
     def _close(self, ended_by: str) -> None:
         outcome: dict[str, Any] = {"ended_by": ended_by, "results": list(self._yielded)}

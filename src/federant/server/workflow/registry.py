@@ -14,13 +14,19 @@ from federant.server.workflow.cross_site import CrossSite
 from federant.server.workflow.cyclic import Cyclic
 from federant.server.workflow.errors import BadParamsError, UnknownWorkflowError
 from federant.server.workflow.fedavg import FedAvg
+from federant.server.workflow.tree_bagging import TreeBagging
 
 Workflows = Mapping[str, type[Workflow]]
 
 ENTRY_POINTS: Final = "federant.workflows"
 """The group under which an installed package offers workflows of its own."""
 
-_BUILT_IN: Final[Workflows] = {"fedavg": FedAvg, "cyclic": Cyclic, "cross_site": CrossSite}
+_BUILT_IN: Final[Workflows] = {
+    "fedavg": FedAvg,
+    "cyclic": Cyclic,
+    "cross_site": CrossSite,
+    "tree_bagging": TreeBagging,
+}
 
 
 def load_workflows(configured: Mapping[str, str] | None = None) -> Workflows:
