@@ -173,7 +173,6 @@ class ResultChecker:
         if rc != ReturnCode.OK:
             return None
 
-
         def task_model() -> _Model | None:
             return self._model(task.blob.digest) if task.blob else None
 

@@ -46,7 +46,7 @@ def test_parameters_become_the_workflows_fields() -> None:
 
 def test_an_unknown_workflow_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(
-        UnknownWorkflowError, match="no workflow 'fedprox'; there are .*, fedavg, tree_bagging"
+        UnknownWorkflowError, match=r"no workflow 'fedprox'; there are .*, fedavg, tree_bagging"
     ):
         make_workflow(load_workflows(), "fedprox", {})
 

@@ -84,9 +84,7 @@ def test_a_job_can_begin_with_a_booster(federation: Any, grow: Any, booster_text
 def test_a_job_that_begins_with_something_else_fails_at_once(federation: Any, grow: Any) -> None:
     server = federation(train=grow, sites=("site-1",))
     server.submit(DXO(DataKind.WEIGHTS, {"w": np.ones(3)}))
-    with pytest.raises(
-        WorkflowError, match=r"no booster .*: .* must have .booster"
-    ):
+    with pytest.raises(WorkflowError, match=r"no booster .*: .* must have .booster"):
         server.run(TreeBagging(rounds=1))
 
 

@@ -145,6 +145,7 @@ def read_booster(
     trees = member(model, "trees")
     if not isinstance(trees, list):
         raise BadBoosterError("the booster's trees are no list")
+    trees = [checked_tree(tree, shape.features, limits) for tree in trees]
     ends = integers(member(model, "iteration_indptr"), "iteration_indptr", 0, _TREES)
     groups = integers(member(model, "tree_info"), "tree_info", 0, shape.groups - 1)
     each = shape.groups * shape.parallel_trees
@@ -165,7 +166,7 @@ def read_booster(
     return Booster(
         shape=shape,
         version=tuple(version.tolist()),
-        trees=[checked_tree(tree, shape.features, limits) for tree in trees],
+        trees=trees,
         groups=groups.tolist(),
         rounds=ends.tolist(),
     )

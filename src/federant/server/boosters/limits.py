@@ -10,7 +10,7 @@ from typing import Final
 class BoosterLimits:
     """Bounds for one text; a model that has grown over the rounds has larger ones than a result."""
 
-    text_bytes: int = 32 * 1024 * 1024
+    text_bytes: int = 16 * 1024 * 1024
     """Length of the text. Reading it takes up to ten times that in memory."""
     parts: int = 500_000
     """Lists and objects in it; a tree has fifteen."""
