@@ -129,6 +129,7 @@ def test_what_the_server_wrote_can_be_trained_on_and_sliced() -> None:
     assert read_booster(more["booster"], rounds=3).rounds == [0, 1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # newer ones warn of dart and gblinear
 @pytest.mark.parametrize(
     ("params", "text"),
     [
