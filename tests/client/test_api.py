@@ -276,6 +276,72 @@ def test_torchrun_says_the_rank(monkeypatch: pytest.MonkeyPatch) -> None:
         APIContext(rank=b"0")  # type: ignore[arg-type]
 
 
+# -- tasks that want a difference ----------------------------------------------------------------
+
+
+def give_task_that_wants_difference(job: Any, ctx: APIContext) -> FLModel:
+    job.send_task(data=weights(count=3), **{HeaderKey.TRANSFER_TYPE: ParamsType.DIFF.value})
+    model = flare.receive(ctx=ctx)
+    assert model is not None
+    return model
+
+
+def test_a_whole_model_is_sent_as_the_difference_that_the_task_wants(
+    job: Any, ctx: APIContext, background: Background
+) -> None:
+    model = give_task_that_wants_difference(job, ctx)
+    trained = FLModel(
+        params={"w": model.params["w"] * 3, "count": 5},
+        optimizer_params={"momentum": 0.5},
+        metrics={"accuracy": 0.5},
+        meta={MetaKey.NUM_STEPS_CURRENT_ROUND: 7},
+    )
+    dxo = from_shareable(answer(job, background, trained, ctx=ctx))
+    assert dxo.data_kind == DataKind.WEIGHT_DIFF
+    np.testing.assert_array_equal(dxo.data["w"], [2.0, 4.0])
+    assert dxo.data["count"] == 2
+    assert dxo.meta == {
+        "NUM_STEPS_CURRENT_ROUND": 7,
+        "initial_metrics": {"accuracy": 0.5},
+        "optimizer_params": {"momentum": 0.5},
+    }
+
+
+def test_a_difference_that_the_script_has_made_is_sent_as_it_is(
+    job: Any, ctx: APIContext, background: Background
+) -> None:
+    give_task_that_wants_difference(job, ctx)
+    made = FLModel("DIFF", {"w": np.ones(2), "count": 1})
+    dxo = from_shareable(answer(job, background, made, ctx=ctx))
+    assert dxo.data_kind == DataKind.WEIGHT_DIFF
+    np.testing.assert_array_equal(dxo.data["w"], [1.0, 1.0])
+
+
+def test_metrics_alone_have_no_difference(
+    job: Any, ctx: APIContext, background: Background
+) -> None:
+    give_task_that_wants_difference(job, ctx)
+    dxo = from_shareable(answer(job, background, FLModel(metrics={"loss": 1.0}), ctx=ctx))
+    assert dxo.data_kind == DataKind.METRICS
+
+
+def test_without_clearing_the_received_model_stays_as_it_came(
+    job: Any, ctx: APIContext, background: Background
+) -> None:
+    model = give_task_that_wants_difference(job, ctx)
+    trained = FLModel(params={"w": np.zeros(2), "count": 3})
+    dxo = from_shareable(answer(job, background, trained, clear_cache=False, ctx=ctx))
+    np.testing.assert_array_equal(dxo.data["w"], [-1.0, -2.0])
+    np.testing.assert_array_equal(model.params["w"], [1.0, 2.0])
+
+
+def test_without_the_received_model_there_is_no_difference(job: Any, ctx: APIContext) -> None:
+    give_task_that_wants_difference(job, ctx)
+    flare.clear(ctx)
+    with pytest.raises(flare.DifferenceError, match="the model received, which was cleared before"):
+        flare.send(FLModel(params={"w": np.zeros(2)}), ctx=ctx)
+
+
 # -- the default context -----------------------------------------------------------------------
 
 

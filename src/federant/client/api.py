@@ -102,7 +102,8 @@ def send(model: FLModel, clear_cache: bool = True, ctx: APIContext | None = None
     until clear().
 
     Where the task wants a difference, a model with FULL params is sent as its difference from the
-    one received, which is computed in the memory of that one.
+    one received. It is computed in the memory of that one, unless ``clear_cache`` is False: arrays
+    that the script has kept of it hold the difference afterwards.
 
     Raises:
         TypeError: ``model`` is no FLModel, or cannot travel; the result is still due.

@@ -155,7 +155,8 @@ class ModelExchange:
     def _as_wanted(self, model: FLModel, task: Task, *, spare: bool) -> FLModel:
         """The model, or its difference from the one received; ``spare`` that one."""
         wanted = task.headers.get(HeaderKey.TRANSFER_TYPE)
-        if wanted != ParamsType.DIFF or model.params_type != ParamsType.FULL:
+        whole = model.params is not None and model.params_type != ParamsType.DIFF
+        if wanted != ParamsType.DIFF or not whole:
             return model
         if self._received is None:
             raise DifferenceError(
