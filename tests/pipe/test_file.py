@@ -1,5 +1,6 @@
 """FilePipe beyond the contract: what lies in the folder, junk, deaths, results that stay there."""
 
+import errno
 import os
 import resource
 import select
@@ -158,6 +159,7 @@ def test_export_keeps_every_argument(root: Path) -> None:
             "file_check_interval": 0.5,
             "peer_timeout": 7.0,
             "trust_locks": False,
+            "layout": "federant",
         },
     )
 
@@ -283,6 +285,40 @@ def test_a_file_that_cannot_be_written_is_a_spool_error(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert pass_on(pool, agent, job, large(1)).data["w"][0] == 1
+
+
+def test_a_receipt_that_cannot_be_written_harms_nothing(
+    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+) -> None:
+    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    pass_on(pool, agent, job, large())
+    message = large()
+    assert agent.send(message, SHORT) is False
+    (path,) = meeting(root).glob("to_passive/m-*")
+    path.write_bytes(b"torn by the file system")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        assert job.receive(SHORT) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert message.dropped == ""
+    assert pass_on(pool, agent, job, large(1)).data["w"][0] == 1
+
+
+def test_a_folder_that_cannot_be_looked_at_for_a_moment_ends_nothing(
+    make: MakePipe, pool: ThreadPoolExecutor, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    pass_on(pool, agent, job, large(1))
+
+    def failing(path: Path) -> list[str]:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "listdir", failing)
+        assert job.receive(SHORT) is None
+    assert pass_on(pool, agent, job, large(2)).data["w"][0] == 2
 
 
 # -- who is at the other end -----------------------------------------------------------------------

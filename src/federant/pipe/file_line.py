@@ -1,6 +1,7 @@
 """FileLine: one end of a FilePipe; what lies in the folder of a meeting is file_link's affair."""
 
 import contextlib
+import errno
 import logging
 import math
 import select
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 ENVELOPE: Final = "message"
 """The entry of a frame's envelope: type, topic, msg_id, req_id, Unix seconds of sending."""
+
+
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
 class _Arrival(NamedTuple):
@@ -75,6 +79,7 @@ class FileLine:
         self._entries: deque[_Entry] = deque()
         self._is_open = False
         self._woken = False
+        self._trouble = ""
         self.can_resend = self.can_answer = True
         self.accessor: FileAccessor | None = None
         self.active_at = 0.0
@@ -249,10 +254,13 @@ class FileLine:
         if ready and self._wakeups is not None:
             self._wakeups.drain()
         if self._link is None and not self._has_news:
-            if self._place.mode is Mode.ACTIVE:
-                self._offer()
-            else:
-                self._let_in()
+            try:
+                if self._place.mode is Mode.ACTIVE:
+                    self._offer()
+                else:
+                    self._let_in()
+            except OSError as error:
+                self._note_trouble(error)
         if self._link is not None:
             self._look(self._link)
 
@@ -263,12 +271,16 @@ class FileLine:
             found = link.look()
             if link.peer is None and found.greeted:
                 link.meet()
-        except FileNotFoundError:
-            self._part(link, "the folder of the meeting is gone", clean=False)
-            return
-        except (OSError, NoCardError) as error:
+        except NoCardError as error:
             self._part(link, f"it cannot be met: {error}", clean=False, final=True)
             return
+        except OSError as error:
+            if error.errno in _GONE:
+                self._part(link, "the folder of the meeting is gone", clean=False)
+            else:
+                self._note_trouble(error)
+            return
+        self._trouble = ""
         for path in found.junk:
             self._place.set_aside(path, "it is no part of a pipe")
         for seq, read, text in found.receipts:
@@ -287,6 +299,12 @@ class FileLine:
             self._part(link, death, clean=False)
         else:
             link.beat()
+
+    def _note_trouble(self, error: OSError) -> None:
+        """A file system over a network has its moments: the next look may be better."""
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            logger.warning("the folder cannot be looked at pipe=%s error=%s", self._place, error)
 
     def _met(self) -> bool:
         return self._link is not None and self._link.peer is not None

@@ -12,6 +12,7 @@ appears whole, by rename. `bye` is JSON: whether the end is clean, whether it is
 
 import contextlib
 import json
+import logging
 import os
 import re
 import uuid
@@ -32,6 +33,8 @@ from federant.pipe.file_life import (
 )
 from federant.pipe.file_place import remove_tree
 from federant.pipe.sent import SentLog
+
+logger = logging.getLogger(__name__)
 
 BYE: Final = "bye"
 LINK: Final = re.compile(r"link-[0-9a-f]{16}")
@@ -104,9 +107,13 @@ class FileLink:
     def greet(self, peer: PeerLife) -> None:
         """The passive end's: takes the active end, whose offer this is. OSError if it is gone."""
         path = self._aside()
-        self._alive = Alive(path)
-        path.rename(self.outbox / ALIVE)
-        self.peer = peer
+        alive = Alive(path)
+        try:
+            path.rename(self.outbox / ALIVE)
+        except BaseException:
+            alive.close()
+            raise
+        self._alive, self.peer = alive, peer
 
     def meet(self) -> None:
         """The active end's, once it was greeted. OSError, NoCardError as PeerLife."""
@@ -200,9 +207,7 @@ class FileLink:
         if message is None or message[2] != "w" or self.ended:
             return
         kind = "read" if read else "dropped"
-        # Without its folder the other end does not wait either.
-        with contextlib.suppress(FileNotFoundError):
-            self._say(f"r-{message[1]}-{kind}", text[:_LONGEST_REASON])
+        self._try_to_say(f"r-{message[1]}-{kind}", text[:_LONGEST_REASON])
 
     def beat(self) -> None:
         """Shows life, if it is due and nothing else tells of it."""
@@ -211,12 +216,21 @@ class FileLink:
             return
         self._beat_at = now + self._terms.beat_interval
         self._beats += 1
-        with contextlib.suppress(FileNotFoundError):
-            self._say(BEAT, str(self._beats))
+        self._try_to_say(BEAT, str(self._beats))
 
     def say_bye(self, bye: Bye) -> None:
-        with contextlib.suppress(OSError):
-            self._say(BYE, json.dumps({"text": bye.text, "clean": bye.clean, "final": bye.final}))
+        self._try_to_say(
+            BYE, json.dumps({"text": bye.text, "clean": bye.clean, "final": bye.final})
+        )
+
+    def _try_to_say(self, name: str, text: str) -> None:
+        """On a full disk, say, the other end goes without: it asks again, or finds out late."""
+        try:
+            self._say(name, text)
+        except FileNotFoundError:
+            return  # without its folder the other end does not wait either
+        except OSError as error:
+            logger.warning("not said folder=%s what=%s error=%s", self.folder, name, error)
 
     def _say(self, name: str, text: str) -> None:
         self.write_aside([memoryview(text.encode())]).rename(self.outbox / name)

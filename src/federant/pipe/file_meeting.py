@@ -132,9 +132,13 @@ class Hall:
             elif path.name not in _OURS:
                 self._place.set_aside(path, "it is no part of a pipe")
         for path in came if meet else ():
-            link = FileLink(path, Mode.PASSIVE, self._terms)
-            with contextlib.suppress(OSError):  # it is gone just now
-                link.greet(self._waiting.pop(path.name))
+            link, life = FileLink(path, Mode.PASSIVE, self._terms), self._waiting.pop(path.name)
+            try:
+                link.greet(life)
+            except OSError as error:
+                life.close()
+                logger.info("not met, it may be gone folder=%s error=%s", path, error)
+            else:
                 return link
         return None
 
