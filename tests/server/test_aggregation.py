@@ -1,14 +1,17 @@
 """The weighted mean: what it comes to for each kind of value, and what it refuses."""
 
 import tracemalloc
+from fractions import Fraction
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from federant.codec import JaxArray, TorchArray, decode, encode
 from federant.exchange import DXO, DataKind
 from federant.server.aggregation import AggregationError, WeightedMean, leaves
 
@@ -255,3 +258,121 @@ def test_an_array_where_the_model_has_no_number_is_refused() -> None:
 def test_leaves_are_found_with_their_paths() -> None:
     tree = {"a": {"b": 1}, "c": [2, (3,)], "d": {}}
     assert list(leaves(tree)) == [(("a", "b"), 1), (("c", 0), 2), (("c", 1, 0), 3)]
+
+
+# ---- bfloat16, float8, frameworks -----------------------------------------------------------
+
+SMALL_FLOATS = [
+    ml_dtypes.bfloat16,
+    ml_dtypes.float8_e3m4,
+    ml_dtypes.float8_e4m3,
+    ml_dtypes.float8_e4m3b11fnuz,
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e4m3fnuz,
+    ml_dtypes.float8_e5m2,
+    ml_dtypes.float8_e5m2fnuz,
+]
+
+
+@pytest.mark.parametrize("dtype", [*SMALL_FLOATS, "c16", "g", "G", ">f4"])
+def test_every_dtype_with_a_mean_gets_it_in_its_own_dtype(dtype: Any) -> None:
+    one, two = np.array([[1, 2], [3, 4]], dtype), np.array([[5, 6], [7, 8]], dtype)
+    found = mean_of((weights(w=one), 1), (weights(w=two), 3))["w"]
+    assert found.dtype == one.dtype
+    assert found.astype("c16").tolist() == [[4, 5], [6, 7]]
+
+
+@pytest.mark.parametrize("dtype", SMALL_FLOATS)
+@given(data=st.data())
+def test_the_mean_of_small_floats_is_the_number_nearest_to_the_exact_mean(
+    dtype: Any, data: st.DataObject
+) -> None:
+    bits = np.arange(1 << 8 * np.dtype(dtype).itemsize).astype(f"u{np.dtype(dtype).itemsize}")
+    with np.errstate(invalid="ignore"):
+        numbers = bits.view(dtype).astype("f8")
+    finite = np.flatnonzero(np.abs(numbers) <= 2.0**16)
+    # float64 holds the sums of these as they are, so that what is tested is the last rounding.
+    sizes = np.abs(numbers[finite])
+    finite = finite[(sizes == 0) | (sizes >= 2.0**-16)]
+    picked = data.draw(st.lists(st.sampled_from(finite), min_size=2, max_size=4))
+    shares = data.draw(
+        st.lists(st.integers(1, 9), min_size=len(picked), max_size=len(picked)), label="weights"
+    )
+    results = [
+        (weights(w=bits[at : at + 1].view(dtype)), float(share))
+        for at, share in zip(picked, shares, strict=True)
+    ]
+    found = mean_of(*results)["w"]
+    exact = sum(
+        Fraction(numbers[at]) * share for at, share in zip(picked, shares, strict=True)
+    ) / sum(shares)
+    error = abs(Fraction(float(found[0])) - exact)
+    ordered = np.unique(numbers[np.isfinite(numbers)])
+    place = int(np.searchsorted(ordered, float(found[0])))
+    for neighbour in ordered[max(place - 1, 0) : place + 2]:
+        assert error <= abs(Fraction(neighbour) - exact)
+
+
+def test_a_mean_is_rounded_once() -> None:
+    """Just above the middle of two numbers, by less than float32 can tell."""
+    one, two = np.array([1.0]), np.array([1 + 2**-7 + 2**-30])
+    for first, second, nearest in [(one, two, 1 + 2**-7), (-one, -two, -1 - 2**-7)]:
+        model = weights(w=np.zeros(1, ml_dtypes.bfloat16))
+        mean = WeightedMean(model)
+        mean.add(weights(w=first), 1)
+        mean.add(weights(w=second), 1)
+        assert float(mean.mean().data["w"][0]) == nearest
+
+
+@pytest.mark.parametrize("dtype", SMALL_FLOATS)
+def test_a_mean_that_a_small_float_does_not_have_is_refused_by_name(dtype: Any) -> None:
+    mean = WeightedMean(weights(w=np.zeros(1, dtype)))
+    mean.add(weights(w=np.array([1e39])), 1)
+    with pytest.raises(AggregationError, match=f"mean of 'w' does not fit {np.dtype(dtype)}"):
+        mean.mean()
+
+
+@pytest.mark.parametrize("mark", [TorchArray, JaxArray])
+@pytest.mark.parametrize("dtype", ["f4", "i8", "?", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2])
+def test_what_stands_for_a_tensor_gets_a_mean_that_does_so_too(mark: Any, dtype: Any) -> None:
+    arrays = [np.array([[1, 0]], dtype).view(mark), np.array(1, dtype).view(mark)]
+    found = mean_of((weights(a=arrays), 1), (weights(a=[np.asarray(a) for a in arrays]), 1))["a"]
+    for array, one in zip(arrays, found, strict=True):
+        assert type(one) is mark
+        assert one.dtype == dtype
+        assert one.shape == array.shape
+        assert one.tobytes() == array.tobytes()
+
+
+def test_a_difference_of_another_framework_leaves_the_models_mark() -> None:
+    model = weights(w=np.ones(2, ml_dtypes.bfloat16).view(TorchArray))
+    delta = difference(w=np.ones(2, "f4"))
+    found = mean_of((delta, 1), (delta, 1), model=model)["w"]
+    assert type(found) is TorchArray
+    assert found.dtype == ml_dtypes.bfloat16
+    assert found.astype("f4").tolist() == [2, 2]
+
+
+def test_the_mean_travels_as_what_came() -> None:
+    """What the server does in a round: read frames of tensors, write a frame of tensors."""
+    frames = [
+        encode(weights(w=np.full((2, 3), number, ml_dtypes.bfloat16).view(TorchArray))).to_bytes()
+        for number in (1, 3)
+    ]
+    mean = WeightedMean()
+    for frame in frames:
+        mean.add(decode(frame, frameworks=False).body, 1)
+    back = decode(encode(mean.mean()).to_bytes(), frameworks=False).body.data["w"]
+    assert type(back) is TorchArray
+    assert back.dtype == ml_dtypes.bfloat16
+    assert back.astype("f4").tolist() == [[2] * 3] * 2
+
+
+@pytest.mark.parametrize("dtype", ["M8[s]", "m8[D]", "U3", "S3", "V3"])
+def test_an_array_of_which_there_is_no_mean_is_refused_by_name(dtype: str) -> None:
+    data = {"layer": {"w": np.zeros(2, dtype)}}
+    message = "'layer.w' is an array of dtype .*, of which there is no mean"
+    with pytest.raises(AggregationError, match=message):
+        WeightedMean(weights(**data))
+    with pytest.raises(AggregationError, match=message):
+        WeightedMean().add(weights(**data), 1)

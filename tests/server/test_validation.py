@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from federant.codec import encode
+from federant.codec import JaxArray, encode
 from federant.exchange import DXO, DataKind, MetaKey, ReturnCode, Shareable
 from federant.server import validation
 from federant.server.blobs import FolderBlobs
@@ -153,6 +154,16 @@ def test_values_that_are_no_numbers_may_differ(check: Check) -> None:
             "'layer.b' holds inf",
         ),
         (changed("rate", float("nan")), ReturnCode.RESULT_NOT_FINITE, "'rate' holds nan"),
+        (
+            changed("layer.w", np.zeros((2, 3), ml_dtypes.bfloat16)),
+            ReturnCode.RESULT_WRONG_DTYPE,
+            "'layer.w' has dtype bfloat16, the model's has float32",
+        ),
+        (
+            changed("layer.b", np.zeros(3, "M8[s]")),
+            ReturnCode.RESULT_WRONG_DTYPE,
+            "'layer.b' has dtype datetime64[s], the model's has float32",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused_by_name(
@@ -175,6 +186,56 @@ def test_a_single_bad_number_in_a_large_tensor_is_found(
     assert refusal is not None
     assert refusal.rc == ReturnCode.RESULT_NOT_FINITE
     assert str(bad) in refusal.text
+
+
+SMALL_FLOATS = [
+    ml_dtypes.bfloat16,
+    ml_dtypes.float8_e3m4,
+    ml_dtypes.float8_e4m3,
+    ml_dtypes.float8_e4m3b11fnuz,
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e4m3fnuz,
+    ml_dtypes.float8_e5m2,
+    ml_dtypes.float8_e5m2fnuz,
+]
+
+
+@pytest.mark.parametrize("mark", [np.ndarray, JaxArray])
+@pytest.mark.parametrize("dtype", [*SMALL_FLOATS, "c16", "f4", ">f4"])
+def test_a_model_of_any_dtype_that_has_a_mean_passes_and_no_nan_in_it(
+    check: Check, dtype: Any, mark: Any
+) -> None:
+    model = {"w": np.ones(9, dtype).view(mark), "n": np.array(2).view(mark)}
+    bad = {**model, "w": np.array([1.0] * 8 + [np.nan]).astype(dtype).view(mark)}
+    for kind in MODEL_KINDS:
+        assert check(DXO(kind, model), model=model) is None
+        refusal = check(DXO(kind, bad), model=model)
+        assert refusal is not None
+        assert refusal.rc == ReturnCode.RESULT_NOT_FINITE
+        assert refusal.text.startswith("'w' holds nan; a model's numbers must be finite")
+
+
+@pytest.mark.parametrize("dtype", SMALL_FLOATS)
+def test_a_difference_that_takes_a_model_of_small_floats_beyond_its_end_is_refused(
+    check: Check, dtype: Any
+) -> None:
+    ends = np.array([ml_dtypes.finfo(dtype).max, 0], dtype)
+    assert check(DXO(DataKind.WEIGHT_DIFF, {"w": ends[::-1]}), model={"w": ends}) is None
+    refusal = check(DXO(DataKind.WEIGHT_DIFF, {"w": ends}), model={"w": ends})
+    assert refusal is not None
+    assert refusal.rc == ReturnCode.RESULT_NOT_FINITE
+    assert refusal.text.startswith("'w' would hold, with the difference added, ")
+
+
+@pytest.mark.parametrize("dtype", ["U3", "S3", "M8[s]", "m8[D]", "V3"])
+def test_an_array_of_which_there_is_no_mean_is_refused_by_name(check: Check, dtype: str) -> None:
+    array = {"layer": {"dates": np.zeros(2, dtype)}}
+    for model in (array, {}):
+        refusal = check(weights(array), model=model)
+        assert refusal is not None
+        assert refusal.rc == ReturnCode.RESULT_WRONG_DTYPE
+        assert f"'layer.dates' is an array of dtype {np.dtype(dtype)}, of which" in refusal.text
+    assert check(weights(array), kinds=(), model=array) is None
 
 
 @pytest.mark.parametrize("value", [np.full(3, 1e300), np.full(3, -1e271), np.float64(1e300), 1e300])

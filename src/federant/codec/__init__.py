@@ -7,6 +7,7 @@ from federant.codec.decode import Decoded, Layout, decode, read_layout, read_ten
 from federant.codec.errors import FrameError
 from federant.codec.for_exchange import FrameCodec
 from federant.codec.frame import Frame, encode
+from federant.codec.kinds import is_framework_array
 from federant.codec.kinds.jax_arrays import JaxArray
 from federant.codec.kinds.torch_tensors import TorchArray
 from federant.codec.layout import LENGTH_BYTES, TensorSpan, header_size
@@ -29,6 +30,7 @@ __all__ = [
     "decode",
     "encode",
     "header_size",
+    "is_framework_array",
     "read_layout",
     "read_tensors",
 ]

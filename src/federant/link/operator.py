@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from pydantic import ValidationError
 
-from federant.codec import FrameError, decode, encode, read_tensors
+from federant.codec import FrameError, decode, encode, is_framework_array, read_tensors
 from federant.exchange import DXO, DataKind, Shareable, from_shareable
 
 from .digest import blob_ref
@@ -303,13 +303,18 @@ def _as_dxo(model: Model) -> DXO:
     if isinstance(model, DXO):
         return model
     if isinstance(model, Mapping):
-        return DXO(DataKind.WEIGHTS, data={name: np.asarray(model[name]) for name in model})
+        return DXO(DataKind.WEIGHTS, data={name: _as_array(model[name]) for name in model})
     if isinstance(model, str | os.PathLike):
         return read_model(Path(model))
     raise TypeError(
         f"a model must be a DXO, a mapping of names to arrays, or the path of a safetensors file; "
         f"got {type(model).__name__}"
     )
+
+
+def _as_array(value: object) -> object:
+    """A list or number as an array; a tensor of torch or jax stays what it is."""
+    return value if is_framework_array(value) else np.asarray(value)
 
 
 def read_model(path: Path) -> DXO:

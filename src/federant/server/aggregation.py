@@ -4,10 +4,14 @@ A model's data is a tree: dicts, lists and tuples whose leaves are arrays, numbe
 How a leaf is averaged follows from its type in the global model (in the first result, where there
 is no global model yet):
 
-- floating point and complex: the weighted mean, cast back to the leaf's dtype;
+- floating point (bfloat16 and float8 too) and complex: the weighted mean, rounded once to the
+  leaf's dtype;
 - integers (a count of batches, say): the weighted mean rounded to the nearest integer;
 - bool: True where at least half of the weight says True;
-- anything else (None, a str): not averaged; what the global model has stays.
+- anything else (None, a str): not averaged; what the global model has stays. An array of which
+  there is no mean (of dates, of strings) is an error.
+
+An array that stands for a framework's tensor (TorchArray, JaxArray) gets a mean that does so too.
 """
 
 from __future__ import annotations
@@ -18,20 +22,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from federant.codec import JaxArray, TorchArray
 from federant.exchange import DXO, DataKind
+from federant.server.numbers import AVERAGED, kind_of, rounded, summed_in
 
 Path = tuple[Any, ...]
 """Where a leaf lies in a tree: the keys and indices from the root to it."""
-
-LARGEST: Final = 2.0**900
-"""The largest number in a model whose sums over any sites, with sane weights, fit float64."""
 
 _CHUNK: Final = 32 * 1024
 """Elements multiplied at a time: the scratch of 256 KiB stays in the processor's cache."""
 
 _NUMBERS: Final = (bool, int, float, complex)
-_AVERAGED: Final = "biufc"
-"""The kinds of dtype of which there is a mean."""
 
 
 class AggregationError(ValueError):
@@ -125,7 +126,15 @@ class WeightedMean:
         return DXO(DataKind.WEIGHTS, _mapped(sums, finish))
 
     def _sums_like(self, data: dict[str, Any]) -> Any:
-        return _mapped(data, lambda _, value: _Sum(value, self._dtype))
+        def begin(path: Path, value: Any) -> _Sum:
+            dtype = _dtype(value)
+            if isinstance(value, np.ndarray) and kind_of(dtype) not in AVERAGED:
+                raise AggregationError(
+                    f"{path_text(path)!r} is an array of dtype {dtype}, of which there is no mean"
+                )
+            return _Sum(value, self._dtype)
+
+        return _mapped(data, begin)
 
     def _matched(self, data: dict[str, Any]) -> list[tuple[_Sum, Any]]:
         """Each sum with the value to be added to it, after everything has been checked."""
@@ -146,7 +155,7 @@ class WeightedMean:
 class _Sum:
     """One leaf's weighted sum, and how to turn it back into what the leaf was."""
 
-    __slots__ = ("_back", "_kept", "_total", "dtype", "shape")
+    __slots__ = ("_back", "_kept", "_kind", "_mark", "_total", "dtype", "shape")
 
     def __init__(self, value: Any, accumulator: np.dtype[Any]) -> None:
         self._kept = value
@@ -154,10 +163,10 @@ class _Sum:
         self._total: NDArray[Any] | None = None
         self.shape: tuple[int, ...] = value.shape if isinstance(value, np.ndarray) else ()
         self.dtype = _dtype(value)
-        if self.dtype.kind in _AVERAGED:
-            complexes = self.dtype.kind == "c"
-            kept_in = np.result_type(accumulator, np.complex64) if complexes else accumulator
-            self._total = np.zeros(self.shape, kept_in)
+        self._kind = kind_of(self.dtype)
+        self._mark = type(value) if isinstance(value, TorchArray | JaxArray) else None
+        if self._kind in AVERAGED:
+            self._total = np.zeros(self.shape, summed_in(self.dtype, accumulator))
             if type(value) in _NUMBERS:
                 self._back = type(value)
             elif isinstance(value, np.generic):
@@ -166,7 +175,7 @@ class _Sum:
             self._kept = None
 
     def takes(self, value: Any) -> bool:
-        averaged = self._total is None or _dtype(value).kind in _AVERAGED
+        averaged = self._total is None or kind_of(_dtype(value)) in AVERAGED
         return averaged and np.shape(value) == self.shape
 
     def add(self, value: Any, weight: float) -> None:
@@ -194,13 +203,15 @@ class _Sum:
             raise FloatingPointError(f"a sum of it is too large for {total.dtype}")
         with np.errstate(over="raise", invalid="raise"):
             total /= weight
-            if self.dtype.kind == "b":
+            if self._kind == "b":
                 cast = np.asarray(total >= 0.5)
-            elif self.dtype.kind in "iu":
+            elif self._kind in "iu":
                 cast = _as_integers(np.rint(total), self.dtype)
             else:
-                cast = total.astype(self.dtype, copy=False)
-        return self._back(cast[()]) if self._back else cast
+                cast = rounded(total, self.dtype)
+        if self._back:
+            return self._back(cast[()])
+        return cast if self._mark is None else cast.view(self._mark)
 
 
 def _as_integers(total: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

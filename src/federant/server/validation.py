@@ -39,8 +39,8 @@ from federant.exchange import (
     from_shareable,
     get_leaf_dxos,
 )
-from federant.server.aggregation import LARGEST, leaves, path_text
 from federant.server.aggregation import Path as LeafPath
+from federant.server.aggregation import leaves, path_text
 from federant.server.boosters import (
     MODEL_LIMITS,
     RESULT_LIMITS,
@@ -48,6 +48,14 @@ from federant.server.boosters import (
     BoosterShape,
     booster_in,
     booster_of,
+)
+from federant.server.numbers import (
+    AVERAGED,
+    LARGEST,
+    kind_of,
+    limit_of,
+    reach_of,
+    summed_in,
 )
 
 if TYPE_CHECKING:
@@ -138,7 +146,7 @@ class _Model:
         room: dict[LeafPath, float] = {}
         for at, value in leaves(self._data):
             for numbers in _numbers(value, frame):
-                here = _limit(numbers.dtype) - _reach(numbers)
+                here = limit_of(numbers.dtype) - reach_of(numbers)
                 # Of numpy, because Python's min may pass over a NaN.
                 room[at] = float(np.minimum(room.get(at, LARGEST), here))
         return room
@@ -263,6 +271,7 @@ def _judged(
                 return Refusal(ReturnCode.RESULT_WRONG_NAMES, "the result has no weights in it")
             template = first_result()
         misfit = None if template is None else template.shape.refusal(found)
+        misfit = misfit or (_no_mean_refusal(found) if kinds else None)
         if misfit is not None:
             return misfit
     return _contents_refusal(found, path, model)
@@ -380,8 +389,8 @@ def _numbers_refusal(found: DXO, path: Path, base: _Model | None) -> Refusal | N
     for at, value in leaves(found.data):
         reached = 0.0
         for numbers in _numbers(value, frame):
-            here = _reach(numbers)
-            if not here <= _limit(numbers.dtype):
+            here = reach_of(numbers)
+            if not here <= limit_of(numbers.dtype):
                 return _not_finite(path_text(at), "holds", numbers, numbers.dtype)
             reached = max(reached, here)
         # The model is looked at once for all results, and again only for what may be too much.
@@ -390,36 +399,36 @@ def _numbers_refusal(found: DXO, path: Path, base: _Model | None) -> Refusal | N
         for ours, theirs in zip(base.numbers(at), _numbers(value, frame), strict=True):
             # In float64, so that what is just beyond the dtype's end is not rounded to it.
             with np.errstate(invalid="ignore"):
-                sums = np.add(ours, theirs, dtype=np.result_type(ours, np.float64))
-            if not _reach(sums) <= _limit(ours.dtype):
+                sums = np.add(ours, theirs, dtype=summed_in(ours.dtype))
+            if not reach_of(sums) <= limit_of(ours.dtype):
                 what = "would hold, with the difference added,"
                 return _not_finite(path_text(at), what, sums, ours.dtype)
     return None
 
 
+def _no_mean_refusal(found: DXO) -> Refusal | None:
+    """Why an array cannot be added into a model, whatever is in it."""
+    for at, value in leaves(found.data):
+        if isinstance(value, TensorSpan) and kind_of(value.numpy_dtype) not in AVERAGED:
+            return Refusal(
+                ReturnCode.RESULT_WRONG_DTYPE,
+                f"{path_text(at)!r} is an array of dtype {value.numpy_dtype}, of which there is no "
+                "mean; return it in the meta, or as the list array.tolist()",
+            )
+    return None
+
+
 def _not_finite(name: str, what: str, numbers: _Numbers, dtype: np.dtype[Any]) -> Refusal:
-    parts, limit = numbers.view(numbers.real.dtype), _limit(dtype)
+    parts, limit = numbers.view(numbers.real.dtype), limit_of(dtype)
+    if parts.dtype.itemsize < 4:
+        with np.errstate(invalid="ignore"):  # a NaN may signal
+            parts = parts.astype(np.float32)  # of bfloat16 and float8 there is no text
     bad = parts[~(np.abs(parts) <= limit)][0]
     rule = f"of {dtype} go no further than {limit:.5g}" if np.isfinite(bad) else "must be finite"
     return Refusal(
         ReturnCode.RESULT_NOT_FINITE,
         f"{name!r} {what} {bad:.5g}; a model's numbers {rule} (did the training diverge?)",
     )
-
-
-def _limit(dtype: np.dtype[Any]) -> float:
-    """The largest number that a model may hold in this dtype."""
-    return min(float(np.finfo(dtype).max), LARGEST)
-
-
-def _reach(numbers: _Numbers) -> float:
-    """How far from 0 the numbers get (the parts of complex ones); NaN if one of them is NaN."""
-    parts = numbers.view(numbers.real.dtype)
-    # Without their sign, floats are in the order of their bits, infinity behind all numbers and NaN
-    # behind infinity: that takes one pass, which is a fast one for float16 too.
-    bits = parts.view(f"u{parts.itemsize}")
-    farthest = np.bitwise_and(bits, np.iinfo(bits.dtype).max >> 1).max(initial=0)
-    return float(farthest.view(parts.dtype))
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -432,7 +441,7 @@ def _numbers(value: object, frame: mmap.mmap) -> Iterator[_Numbers]:
     """A leaf's floating point numbers, in a row, some at a time; nothing for any other leaf."""
     if isinstance(value, TensorSpan):
         dtype = value.numpy_dtype
-        if dtype.kind in "fc":
+        if kind_of(dtype) in "fc":
             step = _CHUNK_BYTES // dtype.itemsize
             count = math.prod(value.shape)
             for start in range(0, count, step):
@@ -481,7 +490,7 @@ def _part_refusal(
         )
     # The difference of counts may be a mean already, and that of two bools is no bool.
     fits = found[1] == wanted[1] or (
-        difference and wanted[1].kind in "biu" and found[1].kind != "c"
+        difference and wanted[1].kind in "biu" and kind_of(found[1]) in "biuf"
     )
     if not fits:
         return Refusal(

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from federant.codec import TorchArray, decode, encode  # noqa: E402
 from federant.exchange import DXO, DataKind  # noqa: E402
+from federant.server.aggregation import WeightedMean  # noqa: E402
 
 DTYPES = [
     torch.bool,
@@ -199,6 +200,18 @@ def test_a_numpy_array_of_torch_becomes_a_tensor_whatever_its_layout() -> None:
         assert array.tensor().tolist() == array.tolist()
     with pytest.raises(TypeError, match=r"torch .* has no dtype for numpy's datetime64\[s\]"):
         np.zeros(2, "M8[s]").view(TorchArray).tensor()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float32], ids=str)
+def test_the_servers_mean_of_torch_tensors_is_a_torch_tensor_to_who_takes_it(dtype: Any) -> None:
+    mean = WeightedMean()
+    for number in (1, 2, 6):
+        model = {"w": torch.full((2, 2), number).to(dtype), "n": torch.tensor(number)}
+        frame = encode(DXO(DataKind.WEIGHTS, model)).to_bytes()
+        mean.add(decode(frame, frameworks=False).body, 1)  # as the server reads it
+    found = round_trip(mean.mean()).data
+    assert_same(found["w"], torch.full((2, 2), 3).to(dtype))
+    assert_same(found["n"], torch.tensor(3))
 
 
 READER = """

@@ -3,12 +3,14 @@
 import tracemalloc
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+from federant.codec import TorchArray
 from federant.exchange import DXO, DataKind, MetaKey, ReturnCode
 from federant.link.messages import SiteState
-from federant.server.aggregation import LARGEST
+from federant.server.numbers import LARGEST
 from federant.server.workflow import Cyclic, FedAvg, TooFewSitesError, Workflow
 
 STEPS = MetaKey.NUM_STEPS_CURRENT_ROUND
@@ -52,6 +54,33 @@ def test_the_new_model_is_the_mean_weighted_by_examples(federation: Any, train: 
     assert model.data["w"].dtype == np.float32
     assert model.data["batches"] == 12
     assert model.data_kind == DataKind.WEIGHTS
+
+
+def test_weights_of_bfloat16_from_torch_stay_what_they_are(federation: Any) -> None:
+    def train(task: Any, model: DXO) -> DXO:
+        assert all(type(array) is TorchArray for array in model.data.values())
+        # What a script with PyTorch sends; a mean in bfloat16 would lose the 2**-8.
+        step = np.full(2, 1 + float(task.site[-1]) * 2.0**-8, ml_dtypes.bfloat16)
+        return DXO(DataKind.WEIGHTS, {"w": (model.data["w"] + step).view(TorchArray)})
+
+    server = federation(train=train)
+    server.submit(DXO(DataKind.WEIGHTS, {"w": np.zeros(2, ml_dtypes.bfloat16).view(TorchArray)}))
+    server.run(FedAvg(rounds=1))
+    found = server.model().data["w"]
+    assert type(found) is TorchArray
+    assert found.dtype == ml_dtypes.bfloat16
+    steps = [1, 1 + 2 * 2.0**-8, 1 + 4 * 2.0**-8]  # as bfloat16 has them
+    assert found.tolist() == [np.float64(np.mean(steps)).astype(ml_dtypes.bfloat16)] * 2
+
+
+def test_arrays_of_which_there_is_no_mean_are_refused_by_name(federation: Any) -> None:
+    def train(task: Any, model: DXO) -> DXO:
+        return DXO(DataKind.WEIGHTS, {"w": np.zeros(2), "classes": np.array(["cat", "dog"])})
+
+    server = federation(train=train)
+    server.submit()
+    with pytest.raises(TooFewSitesError, match="'classes' is an array of dtype <U3, of which"):
+        server.run(FedAvg(rounds=1))
 
 
 def test_each_rounds_model_is_kept(federation: Any) -> None:

@@ -144,6 +144,13 @@ def find_write(value: object) -> Write | None:
     return torch_tensors.find_write(value) or jax_arrays.find_write(value)
 
 
+def is_framework_array(value: object) -> bool:
+    """Whether this is a tensor of torch or an array of jax, or stands for one."""
+    if isinstance(value, TorchArray | JaxArray):
+        return True
+    return bool(torch_tensors.find_write(value) or jax_arrays.find_write(value))
+
+
 def pack_other(value: object) -> object:
     """msgpack's hook at the sender; after the walk all that it cannot pack are big integers."""
     return integers.pack_big_int(value)
