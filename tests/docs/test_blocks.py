@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from federant.cli.app import app
+from federant.server.tracking.settings import load_settings
 from federant.site.config import load_config
 
 if TYPE_CHECKING:
@@ -38,8 +39,14 @@ def test_python_in_a_page_names_only_what_federant_has(
     _check(python_block.text, python_block.where, package)
 
 
-def test_toml_in_a_page_is_toml_and_a_site_s_file_is_one(toml_block: Block, tmp_path: Path) -> None:
+def test_toml_in_a_page_is_toml_and_a_site_s_or_server_s_file_is_one(
+    toml_block: Block, tmp_path: Path
+) -> None:
     found = tomllib.loads(toml_block.text)
+    if "sinks" in found:
+        file = tmp_path / "server.toml"
+        file.write_text(toml_block.text)
+        load_settings(tmp_path, file)
     if "trainers" not in found and "server" not in found:
         return
     file = tmp_path / "site.toml"
