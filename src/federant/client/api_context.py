@@ -32,7 +32,9 @@ class APIContext:
     ) -> None:
         self.rank = own_rank(rank)
         self.config_file = config_file
-        self.api = ModelExchange(talker_for(self.rank, config_file) if agent is None else agent)
+        self.talker: Talker = talker_for(self.rank, config_file) if agent is None else agent
+        """Who talks to the client job for this process."""
+        self.api = ModelExchange(self.talker)
 
     def __enter__(self) -> Self:
         return self

@@ -47,6 +47,11 @@ class ModelExchange:
 
     # -- models ----------------------------------------------------------------------------------
 
+    @property
+    def held(self) -> FLModel | None:
+        """The model that was received and has no result yet, or was not cleared; waits for none."""
+        return self._model
+
     def receive(self, timeout: float | None = None) -> FLModel | None:
         """The model that is held, else the next one; None when ``timeout`` (seconds) has passed.
 

@@ -55,8 +55,9 @@ class GroupTalker:
         """Taken before the ranks met: by rank 0 to hand on, by the others from its hand."""
 
     @property
-    def has_met(self) -> bool:
-        return self._broadcast is not None
+    def can_ask(self) -> bool:
+        """Whether there is somebody to ask for a task: the agent, or rank 0 through the group."""
+        return self._agent is not None or dist.is_initialized()
 
     def meet(self) -> None:
         """All ranks, once there is a process group: from here on they go together."""
