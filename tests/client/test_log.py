@@ -7,7 +7,13 @@ import pytest
 
 from federant.client import metrics
 from federant.client.flare_agent import FlareAgent
-from federant.exchange import DXO, AnalyticsDataType, DataKind, create_analytic_dxo
+from federant.exchange import (
+    DXO,
+    AnalyticsDataType,
+    DataKind,
+    LogWriterName,
+    create_analytic_dxo,
+)
 from federant.exchange.metric_batch import (
     BATCH_TOPIC,
     TAKES_BATCHES_TOPIC,
@@ -187,6 +193,34 @@ def test_the_next_batch_tells_what_was_dropped_before_it(
     while told < agent.metrics_dropped:
         told += read_batch(job.metrics.wait_next(10).data).dropped
     assert told == agent.metrics_dropped == 1
+
+
+def test_a_number_logged_the_short_way_is_the_same_record(job: Any, agent: FlareAgent) -> None:
+    metric, mlflow = AnalyticsDataType.METRIC, LogWriterName.MLFLOW
+    assert agent.log_number("loss", 0.5, 3, metric, mlflow)
+    record = job.read_metric()
+    assert record.data["track_value"] == 0.5
+    assert record.data["global_step"] == 3
+    assert record.get_meta_prop("analytics_data_type") is metric
+    assert record.get_meta_prop("tracker_key") is mlflow
+    batches_are_taken(job, agent)
+    assert agent.log_number("loss", 0.25)
+    assert agent.flush_metrics(10)
+    (logged,) = read_batch(job.metrics.wait_next(10).data).logged
+    assert logged.what == ("loss", 0.25, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "step", "error"),
+    [("low", 1, TypeError), (1.0, 0.5, TypeError), (1.0, -1, ValueError)],
+)
+def test_the_short_way_refuses_what_is_no_number(
+    job: Any, agent: FlareAgent, value: Any, step: Any, error: type[Exception]
+) -> None:
+    for _ in range(2):
+        with pytest.raises(error, match="loss"):
+            agent.log_number("loss", value, step)
+        batches_are_taken(job, agent)
 
 
 def test_a_record_that_cannot_travel_costs_its_batch_nothing_else(

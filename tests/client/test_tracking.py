@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from federant.client import CallStateError
+from federant.client import CallStateError, api
 from federant.client import joined as joined_module
+from federant.client.api_context import APIContext
+from federant.client.errors import ApiCallError
 from federant.client.flare_agent import FlareAgent
+from federant.client.flare_agent_with_fl_model import FlareAgentWithFLModel
 from federant.client.joined import joined_agent, remember
+from federant.client.talker import Bystander
 from federant.client.tracking import MLflowWriter, SummaryWriter, WandBWriter
 from federant.exchange import AnalyticsData, LogWriterName
 
@@ -31,6 +35,7 @@ def read(job: Any) -> Callable[[], tuple[Any, ...]]:
 @pytest.fixture
 def nobody_has_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joined_module, "_latest", None)
+    monkeypatch.setattr(api, "_default", None)
 
 
 class OneElement:
@@ -202,6 +207,29 @@ def test_a_writer_may_be_made_before_the_process_joins(
     assert joined_agent("test") is agent
     writer.add_scalar("loss", 1.0)
     assert read() == ("SCALAR", "loss", 1.0, None)
+
+
+def test_a_writer_takes_what_init_returns(
+    nobody_has_joined: None, job: Any, read: Callable[[], Any], new_pipe: Any
+) -> None:
+    agent = FlareAgentWithFLModel(new_pipe(), metric_pipe=new_pipe(), heartbeat_timeout=0)
+    with APIContext(agent=agent) as context:
+        agent.start()
+        MLflowWriter(context).log_metric("loss", 0.5, step=2)
+        record = job.read_metric()
+        assert record.get_meta_prop("tracker_key") is LogWriterName.MLFLOW
+        assert (record.data["track_value"], record.data["global_step"]) == (0.5, 2)
+
+
+def test_a_process_that_does_not_talk_may_not_log(
+    nobody_has_joined: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = APIContext(agent=Bystander("1"))
+    with pytest.raises(ApiCallError, match="logging in the process of rank 1: only rank 0"):
+        SummaryWriter(context).add_scalar("loss", 1.0)
+    monkeypatch.setattr(api, "_default", context)
+    with pytest.raises(ApiCallError, match="only rank 0"):
+        SummaryWriter().add_scalar("loss", 1.0)
 
 
 def test_flush_waits_until_the_client_job_has_read_all(job: Any, agent: FlareAgent) -> None:

@@ -19,7 +19,9 @@ from federant.exchange.metric_batch import (
     TAKES_BATCHES_TOPIC,
     Logged,
     MetricBatch,
+    Scalar,
     batch_of,
+    plain_scalar,
     scalar_of,
 )
 from federant.pipe import Message, PipeHandler
@@ -38,7 +40,7 @@ BATCH_LENGTH: Final = 2048
 BATCH_BYTES: Final = 1 << 20
 """What one message holds at most, unless a single record is larger."""
 
-GATHER_SECONDS: Final = 0.02
+GATHER_SECONDS: Final = 0.1
 """How long the thread lets records gather: each time that it runs, the training loop does not."""
 
 _SCALAR_BYTES: Final = 5 * OBJECT_BYTES
@@ -104,29 +106,43 @@ class MetricSender:
 
         TypeError for what cannot be copied.
         """
-        now = time.time()
         scalar = scalar_of(record) if self._batches else None
-        if scalar is None:
-            size = _size(record.data) + _size(record.meta)
-        else:
-            size = _SCALAR_BYTES + len(scalar.tag)
+        if scalar is not None:
+            return self._put_scalar(scalar)
+        size = _size(record.data) + _size(record.meta)
         with self._condition:
-            if self._ended:
-                return False
-            if len(self._queue) >= QUEUE_LENGTH or self._bytes + size > QUEUE_BYTES:
-                self._drop(
-                    1,
-                    _Why.FULL,
-                    f"no room for {size} bytes: {len(self._queue)} records wait, {self._bytes} "
-                    f"bytes; at most {QUEUE_LENGTH} and {QUEUE_BYTES} may",
-                )
-                return False
-            self._queue.append(_Waiting(size, Logged(now, scalar or _copy(record))))
-            self._bytes += size
-            if self._idle:
-                self._idle = False
-                self._condition.notify_all()
+            return self._has_room(size) and self._append(size, _copy(record))
+
+    def put_number(self, tag: str, value: float, step: int | None) -> bool | None:
+        """The same for a number, without the record; None for what must come as a record."""
+        scalar = plain_scalar(tag, value, step) if self._batches else None
+        return None if scalar is None else self._put_scalar(scalar)
+
+    def _put_scalar(self, scalar: Scalar) -> bool:
+        size = _SCALAR_BYTES + len(scalar.tag)
+        with self._condition:
+            return self._has_room(size) and self._append(size, scalar)
+
+    def _has_room(self, size: int) -> bool:
+        if self._ended:
+            return False
+        if len(self._queue) < QUEUE_LENGTH and self._bytes + size <= QUEUE_BYTES:
             return True
+        self._drop(
+            1,
+            _Why.FULL,
+            f"no room for {size} bytes: {len(self._queue)} records wait, {self._bytes} "
+            f"bytes; at most {QUEUE_LENGTH} and {QUEUE_BYTES} may",
+        )
+        return False
+
+    def _append(self, size: int, what: Scalar | DXO) -> bool:
+        self._queue.append(_Waiting(size, Logged(time.time(), what)))
+        self._bytes += size
+        if self._idle:
+            self._idle = False
+            self._condition.notify_all()
+        return True
 
     def flush(self, seconds: float) -> bool:
         """Waits at most so long until nothing is left to be sent; whether that is so."""
@@ -172,11 +188,14 @@ class MetricSender:
                 self._condition.wait_for(lambda: self._queue or self._ended)
                 self._idle = False
             if self._batches:
-                self._condition.wait_for(lambda: self._hurry or self._ended, GATHER_SECONDS)
+                self._condition.wait_for(self._is_enough, GATHER_SECONDS)
             if self._ended:
                 return ()
             self._sending = True
             return self._take(BATCH_LENGTH if self._batches else 1)
+
+    def _is_enough(self) -> bool:
+        return bool(self._hurry) or self._ended or len(self._queue) >= BATCH_LENGTH
 
     def _take(self, most: int) -> list[_Waiting]:
         taken = [self._queue.popleft()]

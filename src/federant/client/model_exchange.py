@@ -132,6 +132,11 @@ class ModelExchange:
             },
         }
 
+    @property
+    def agent(self) -> Talker:
+        """Who talks to the client job."""
+        return self._agent
+
     def log(self, key: str, value: Any, data_type: AnalyticsDataType, **kwargs: Any) -> bool:
         """Logs a value, as ``FlareAgent.log``; whether it was taken."""
         return self._agent.log(create_analytic_dxo(key, value, data_type, **kwargs))

@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, ClassVar, Final
 
+from federant.client.api import get_context
+from federant.client.api_context import APIContext
+from federant.client.errors import ApiCallError
 from federant.client.flare_agent import FlareAgent
 from federant.client.images import pixels_of
 from federant.client.joined import joined_agent
+from federant.client.talker import Talker
 from federant.exchange import AnalyticsDataType, LogWriterName, create_analytic_dxo
 
 __all__ = ["MLflowWriter", "SummaryWriter", "WandBWriter"]
@@ -20,40 +24,65 @@ __all__ = ["MLflowWriter", "SummaryWriter", "WandBWriter"]
 FLUSH_SECONDS: Final = 5.0
 """How long flush() waits at most."""
 
+_QUICK: Final = frozenset({float, int})
+_QUICK_STEPS: Final = frozenset({int, type(None)})
+
 
 class _Writer:
     """What the writers have in common.
 
-    ``ctx`` is the agent to log with; without it that of this process, from join() or init(), which
-    may come after the writer is made. Every method that logs returns at once: True if the record
-    was taken, False if it was dropped, which ``agent.metrics_dropped`` counts. Steps are ints of at
-    least 0, and numbers may be tensors of one element, also NaN and infinite; else TypeError or
-    ValueError.
+    ``ctx`` is what init() returned, or an agent; without it what this process has joined with, by
+    init() or join(), which may come after the writer is made. Every method that logs returns at
+    once: True if the record was taken, False if it was dropped, which ``agent.metrics_dropped``
+    counts. Steps are ints of at least 0, and numbers may be tensors of one element, also NaN and
+    infinite; else TypeError or ValueError. Of a script's many processes only rank 0 may log: in
+    others ApiCallError.
     """
 
     _vocabulary: ClassVar[LogWriterName]
 
-    def __init__(self, ctx: FlareAgent | None = None) -> None:
-        self._agent = ctx
+    def __init__(self, ctx: APIContext | FlareAgent | None = None) -> None:
+        self._ctx = ctx
 
     def flush(self) -> None:
         """Wait until what was logged has been read by the client job, at most FLUSH_SECONDS."""
-        self._writes_to().flush_metrics(FLUSH_SECONDS)
+        agent = self._agent()
+        if isinstance(agent, FlareAgent):
+            agent.flush_metrics(FLUSH_SECONDS)
 
     def close(self) -> None:
         """The same as flush: the agent itself goes on."""
         self.flush()
 
-    def _writes_to(self) -> FlareAgent:
-        return joined_agent(type(self).__name__) if self._agent is None else self._agent
+    def _agent(self) -> Talker | FlareAgent:
+        """Who logs, found anew each time: a process may leave a federation, and join again."""
+        context = self._ctx if self._ctx is not None else _default_context()
+        if isinstance(context, APIContext):
+            return context.api.agent
+        return joined_agent(type(self).__name__) if context is None else context
 
     def _log(self, key: str, value: Any, data_type: AnalyticsDataType, **more: Any) -> bool:
         step = _number(more.pop("global_step", None))
         if step is not None:
             more["global_step"] = step
-        return self._writes_to().log(
-            create_analytic_dxo(key, value, data_type, self._vocabulary, **more)
-        )
+        record = create_analytic_dxo(key, value, data_type, self._vocabulary, **more)
+        return self._agent().log(record)
+
+    def _log_number(self, key: str, value: Any, step: Any, data_type: AnalyticsDataType) -> bool:
+        """The same for one number; what is usual goes the short way."""
+        agent = self._agent()
+        value, step = _number(value), _number(step)
+        if isinstance(agent, FlareAgent) and type(value) in _QUICK and type(step) in _QUICK_STEPS:
+            return agent.log_number(key, value, step, data_type, self._vocabulary)
+        return self._log(key, value, data_type, global_step=step)
+
+
+def _default_context() -> APIContext | None:
+    """What init() made in this process."""
+    try:
+        return get_context()
+    except ApiCallError:
+        return None
 
 
 class SummaryWriter(_Writer):
@@ -65,6 +94,8 @@ class SummaryWriter(_Writer):
         self, tag: str, scalar: float, global_step: int | None = None, **kwargs: Any
     ) -> bool:
         """Log one number; further keywords travel along."""
+        if not kwargs:
+            return self._log_number(tag, scalar, global_step, AnalyticsDataType.SCALAR)
         value = _number(scalar)
         return self._log(tag, value, AnalyticsDataType.SCALAR, global_step=global_step, **kwargs)
 
@@ -116,7 +147,7 @@ class MLflowWriter(_Writer):
         return self._log("", _plain_all(values), AnalyticsDataType.PARAMETERS)
 
     def log_metric(self, key: str, value: float, step: int | None = None) -> bool:
-        return self._log(key, _number(value), AnalyticsDataType.METRIC, global_step=step)
+        return self._log_number(key, value, step, AnalyticsDataType.METRIC)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> bool:
         return self._log("", _numbers(metrics), AnalyticsDataType.METRICS, global_step=step)
@@ -156,7 +187,7 @@ class WandBWriter(_Writer):
 
 def _number(value: Any) -> Any:
     """Of a tensor or an array of one element, of whatever framework, its number."""
-    if isinstance(value, Real) or not hasattr(value, "item"):
+    if type(value) in _QUICK or isinstance(value, Real) or not hasattr(value, "item"):
         return value
     return value.item()
 

@@ -65,7 +65,7 @@ def scalar_of(record: DXO) -> Scalar | None:
         or not (data.get(TrackConst.KWARGS_KEY) or {}).keys() <= _STEP_ONLY
     ):
         return None
-    return _plain(
+    return plain_scalar(
         data.get(TrackConst.TRACK_KEY),
         data.get(TrackConst.TRACK_VALUE),
         data.get(TrackConst.GLOBAL_STEP_KEY),
@@ -116,7 +116,7 @@ def _entries(data: Any) -> Iterator[Logged]:
             yield _whole(time, record)
             place, time, record = next(records, (-1, 0.0, None))
             at += 1
-        scalar = _plain(tags[number], value, step)
+        scalar = plain_scalar(tags[number], value, step)
         if scalar is None:
             raise ValueError(f"{value!r} at step {step!r} under tag {number!r} is no number")
         yield Logged(float(when), scalar)
@@ -133,12 +133,13 @@ def _whole(time: Any, record: Any) -> Logged:
     return Logged(float(time), record)
 
 
-def _plain(tag: Any, value: Any, step: Any) -> Scalar | None:
+def plain_scalar(tag: Any, value: Any, step: Any) -> Scalar | None:
+    """The three as a Scalar, if they can travel in columns; None for other types, and ranges."""
     kind = type(value)
     if (
         type(tag) is str
         and (kind is float or (kind is int and abs(value) < _INT_LIMIT))
-        and (step is None or (type(step) is int and abs(step) < _INT_LIMIT))
+        and (step is None or (type(step) is int and 0 <= step < _INT_LIMIT))
     ):
         return Scalar(tag, value, step)
     return None
