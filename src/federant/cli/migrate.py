@@ -43,7 +43,8 @@ def migrate(
     for path in paths:
         if not path.exists():
             raise fail(f"{path}: there is no such file or folder", code=2)
-    found = look_through(paths, load_table())
+    with errors.status("looking the files through"):  # some seconds for ten thousand lines
+        found = look_through(paths, load_table())
     for change in found.changed:
         _show(change)
     _say_left(found)
