@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ from federant.site.config import SiteConfig, TrainerConfig
 
 from .conftest import PAGES, ROOT
 
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 PRIVATE_VARIABLES = {"FEDERANT_LAUNCH", "FEDERANT_DEMO"}
 """With these federant marks processes of its own."""
 
@@ -54,6 +56,19 @@ def test_every_variable_that_is_read_is_on_a_page() -> None:
 @pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
 def test_every_command_is_on_a_page_that_says_what_it_is_for(name: str) -> None:
     assert name == "version" or any(f"federant {name}" in file.read_text() for file in PAGES)
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_every_extra_is_on_a_page_and_its_module_in_the_reference(extra: str) -> None:
+    named = re.compile(rf"federant\[([a-z,]*,)?{extra}[,\]]")
+    assert any(named.search(file.read_text()) for file in PAGES)
+    if _is_module(f"federant/client/{extra}"):
+        assert f"::: federant.client.{extra}\n" in page("reference/frameworks.md")
+
+
+def _is_module(path: str) -> bool:
+    place = ROOT / "src" / path
+    return place.is_dir() or place.with_suffix(".py").exists()
 
 
 def test_every_page_can_be_found_from_the_navigation() -> None:
