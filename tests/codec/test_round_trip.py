@@ -20,6 +20,7 @@ from federant.exchange import (
     AnalyticsDataType,
     DataKind,
     LogWriterName,
+    ParamsType,
     Shareable,
     create_analytic_dxo,
 )
@@ -76,7 +77,7 @@ scalars = st.one_of(
     st.floats(),
     st.text(max_size=20),
     st.binary(max_size=20),
-    st.sampled_from([*DataKind, *AnalyticsDataType, *LogWriterName]),
+    st.sampled_from([*DataKind, *AnalyticsDataType, *LogWriterName, *ParamsType]),
     st.binary(max_size=20).map(bytearray),
     st.floats(width=32).map(np.float32),
     st.integers(0, 255).map(np.uint8),
