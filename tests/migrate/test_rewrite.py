@@ -35,8 +35,9 @@ def text(source: str) -> str:
         ("from nvflare.apis import dxo as d", "from federant import exchange as d"),
         ("from nvflare.apis.dxo import *", "from federant.exchange import *"),
         (
-            "from nvflare.client.lightning import patch, init",
-            "from federant.client.lightning import patch\nfrom federant.client import init",
+            "from nvflare.client.lightning import patch, AnalyticsDataType",
+            "from federant.client.lightning import patch\n"
+            "from federant.client import AnalyticsDataType",
         ),
         (
             "from nvflare.apis.fl_constant import FLContextKey, ReturnCode  # noqa: F401",
@@ -44,13 +45,14 @@ def text(source: str) -> str:
             "from federant.exchange import ReturnCode  # noqa: F401",
         ),
         (
-            "if x: from nvflare.client.lightning import patch, init",
-            "if x: from federant.client.lightning import patch; from federant.client import init",
+            "if x: from nvflare.client.lightning import patch, AnalyticsDataType",
+            "if x: from federant.client.lightning import patch; "
+            "from federant.client import AnalyticsDataType",
         ),
         (
-            "import os; from nvflare.client.lightning import patch, init; x = 1",
+            "import os; from nvflare.client.lightning import patch, AnalyticsDataType; x = 1",
             "import os; from federant.client.lightning import patch; "
-            "from federant.client import init; x = 1",
+            "from federant.client import AnalyticsDataType; x = 1",
         ),
         (
             "import nvflare.client\nnvflare.client.init()",
@@ -95,13 +97,14 @@ def test_comments_between_names_stay_where_an_import_is_split() -> None:
         from nvflare.client.lightning import (
             patch,  # the trainer's
             # the rest
-            init,  # once
-            receive,
+            AnalyticsDataType,  # once
+            init,
         )
         """
     )
     assert "from federant.client.lightning import (\n    patch,  # the trainer's" in after
-    assert "from federant.client import (\n    init,  # once\n    receive,\n)" in after
+    assert "    # the rest\n" in after
+    assert "from federant.client import (\n    AnalyticsDataType,  # once\n" in after
     compile(after, "split", "exec")
 
 
@@ -136,7 +139,9 @@ def test_what_has_no_counterpart_stays_and_is_named_with_its_lines() -> None:
 
 
 def test_a_name_that_lies_elsewhere_is_named_with_the_module_that_has_it() -> None:
-    result = moved("import nvflare.client.lightning as flare\nflare.patch(t)\nflare.receive()")
+    result = moved(
+        "import nvflare.client.lightning as flare\nflare.patch(t)\nflare.AnalyticsDataType"
+    )
     assert [(left.line, left.advice) for left in result.left] == [
         (3, "import it from federant.client")
     ]
