@@ -107,6 +107,8 @@ def test_our_agent_serves_nvflares_task_exchanger(run: Run, tmp_path: Path, leng
             weights = task.data.data["w"]
             assert weights.shape == (length,)
             agent.log(create_analytic_dxo("loss", 0.5 + number, AnalyticsDataType.SCALAR))
+            # Its relay begins anew with each task, and may lose what it has not read by then.
+            assert agent.flush_metrics(LONG)
             weights += 1
             meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: 7}
             assert agent.submit_result(DXO(DataKind.WEIGHTS, {"w": weights}, meta)) is True
