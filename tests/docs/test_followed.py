@@ -23,6 +23,8 @@ from .conftest import ROOT, blocks, commands
 if TYPE_CHECKING:
     from .conftest import Block
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 USUAL = "http://127.0.0.1:8750"
 SECONDS = 90.0
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -64,7 +66,11 @@ class Reader:
         for process in reversed(self._running):
             process.send_signal(signal.SIGTERM)
         for process in self._running:
-            process.wait(SECONDS)
+            try:
+                process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
     def _start(self, words: list[str]) -> None:
         with (self.folder / "terminal.log").open("ab") as log:
@@ -112,7 +118,6 @@ def reader_in(folder: Path) -> Iterator[Reader]:
         reader.stop()
 
 
-@pytest.mark.slow
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     with reader_in(tmp_path) as reader:
         for block in blocks(ROOT / "docs" / "tutorial.md"):
@@ -120,7 +125,6 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
         assert (tmp_path / "line.safetensors").stat().st_size > 0
 
 
-@pytest.mark.slow
 def test_the_federation_in_the_readme_comes_to_the_answer_that_it_says(tmp_path: Path) -> None:
     with reader_in(tmp_path) as reader:
         for block in blocks(ROOT / "README.md", under="A federation of your own"):
@@ -132,7 +136,6 @@ def test_the_federation_in_the_readme_comes_to_the_answer_that_it_says(tmp_path:
         assert reader.printed == "finished [4.]\n"
 
 
-@pytest.mark.slow
 def test_what_the_page_of_jobs_shows_runs_from_its_first_line_to_its_last(tmp_path: Path) -> None:
     page = [block for block in blocks(ROOT / "docs" / "jobs.md") if block.language == "python"]
     start = {"slope": np.zeros(1), "height": np.zeros(1)}

@@ -16,6 +16,8 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.timeout(300)
+
 FETCHED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc="?(?:https?:)?//[^>]*>""")
 LINKED = re.compile(
     r"""<link\b(?=[^>]*\brel="?(?:stylesheet|preconnect|preload|icon))[^>]*href="?(?:https?:)?//"""
