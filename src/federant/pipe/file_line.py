@@ -1,18 +1,15 @@
 """FileLine: one end of a FilePipe; what lies in the folder of a meeting is file_link's affair."""
 
-import contextlib
 import errno
 import logging
-import math
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from federant.codec import FrameError, decode, encode
+from federant.codec import FrameError, encode
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError, PipeClosedError
 from federant.pipe.file_end import FileAccessor
@@ -20,19 +17,15 @@ from federant.pipe.file_life import NoCardError, Terms
 from federant.pipe.file_link import Bye, FileLink
 from federant.pipe.file_meeting import Hall
 from federant.pipe.file_place import FilePlace
+from federant.pipe.file_reading import ENVELOPE, Reading
 from federant.pipe.file_wakeups import Wakeups
-from federant.pipe.local_frames import StoredFrame
-from federant.pipe.local_wire import INLINE_BYTES, check_id
+from federant.pipe.local_wire import check_id
 from federant.pipe.message import Message
 from federant.pipe.sent import Sent
 from federant.pipe.turns import Interest, Turns
-from federant.spool import SpoolDiskFullError, SpoolError, SpoolReader
+from federant.spool import SpoolDiskFullError, SpoolError
 
 logger = logging.getLogger(__name__)
-
-ENVELOPE: Final = "message"
-"""The entry of a frame's envelope: type, topic, msg_id, req_id, Unix seconds of sending."""
-
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
@@ -69,10 +62,10 @@ class FileLine:
         self._place = place
         self._check_interval = min(check_interval, terms.beat_interval)
         self._terms = terms
-        self._defer = defer
         self._keep = frozenset(keep)
         self._turns = Turns(self._interest, self._work)
         self._hall = Hall(place, terms)
+        self._reading = Reading(place, self._hall, defer=defer)
         self._wakeups: Wakeups | None = None
         self._link: FileLink | None = None
         self._parted = 0
@@ -132,7 +125,7 @@ class FileLine:
             for entry in list(self._entries):
                 if isinstance(entry, _Arrival):
                     self._entries.remove(entry)
-                    taken = self._claim(entry)
+                    taken = self._reading.claim(entry.link, entry.name)
                     if taken is not None:
                         taken.unlink(missing_ok=True)
                         entry.link.receipt(entry.name, read=False)
@@ -230,7 +223,7 @@ class FileLine:
                         self._turns.bell.ring()  # the next peer may be waiting
                         raise entry.news
                     continue
-                taken = self._claim(entry)
+                taken = self._reading.claim(entry.link, entry.name)
             if taken is not None and (msg := self._read(entry, taken)) is not None:
                 return msg
 
@@ -362,51 +355,18 @@ class FileLine:
 
     # -- within: reading ---------------------------------------------------------------------------
 
-    def _claim(self, arrival: _Arrival) -> Path | None:
-        """Takes the message's file, which its sender cannot withdraw then; None if it has."""
-        link, name = arrival
-        for _ in range(2):
-            if self._place.mode is Mode.ACTIVE:
-                target = link.folder / "taken" / name
-            else:
-                target = self._hall.taken() / f"{link.folder.name}-{name}"
-            with contextlib.suppress(FileNotFoundError):
-                (link.inbox / name).rename(target)
-                return target
-        return None
-
     def _read(self, arrival: _Arrival, taken: Path) -> Message | None:
         """The message; None if it cannot be read and is dropped. Its sender is told either way."""
         link, name = arrival
         msg, problem = None, ""
         try:
-            msg = self._unpack(link, taken)
+            msg = self._reading.unpack(link, taken)
         except (FrameError, SpoolError, OSError, TypeError, ValueError) as error:
             problem = str(error) or type(error).__name__
             logger.warning("unreadable message dropped pipe=%s error=%s", self._place, problem)
             self._place.discard(taken, problem)
         with self._turns.lock:
             link.receipt(name, read=msg is not None, text=problem)
-        return msg
-
-    def _unpack(self, link: FileLink, taken: Path) -> Message:
-        size = taken.lstat().st_size
-        reader = SpoolReader(taken.parent)
-        if self._defer and size > INLINE_BYTES:
-            stored = StoredFrame.of_file(
-                *(reader, taken.name, size), partial(taken.unlink, missing_ok=True)
-            )
-            return _message(stored.layout.envelope, stored)
-        # Mapped only where its writer is of this host: what a server loses would be a SIGBUS.
-        mapped = link.peer is not None and link.peer.by_lock and self._place.mode is Mode.ACTIVE
-        memory = (reader.map if mapped else reader.read)(taken.name, size)
-        if self._defer:
-            stored = StoredFrame.of_bytes(bytes(memory))
-            msg = _message(stored.layout.envelope, stored)
-        else:
-            decoded = decode(memoryview(memory))
-            msg = _message(decoded.envelope, decoded.body)
-        taken.unlink(missing_ok=True)
         return msg
 
     def _check_open(self) -> None:
@@ -420,16 +380,3 @@ def _give_up(link: FileLink, sent: Sent, msg: Message) -> None:
         sent.given_up = True
         if msg.withdrawn:
             link.withdraw(int(sent.file))
-
-
-def _message(envelope: dict[str, Any], data: object) -> Message:
-    match envelope.get(ENVELOPE):
-        case [str(kind), str(topic), msg_id, req_id, float(sent_time)] if math.isfinite(sent_time):
-            check_id("msg_id", msg_id)
-            check_id("req_id", req_id)
-        case _:
-            raise FrameError("the frame's envelope does not say which message it is")
-    msg = Message(kind, topic, data, msg_id, req_id)
-    msg.sent_time = sent_time
-    msg.received_time = time.time()
-    return msg
