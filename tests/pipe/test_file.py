@@ -219,6 +219,23 @@ def test_junk_is_set_aside_and_the_pipe_goes_on(
     assert len(set_aside) >= 6
 
 
+def test_open_removes_what_a_process_had_begun_to_make_when_it_died(
+    make: MakePipe, root: Path
+) -> None:
+    hidden = {name: root / "task" / f".link-{name}" for name in ("dead", "alive")}
+    for folder in hidden.values():
+        (folder / "to_passive").mkdir(parents=True)
+    alive = Alive(hidden["alive"] / "to_passive" / "alive")
+    Alive(hidden["dead"] / "to_passive" / "alive").close()
+    Alive(root / "task" / ".holder-7").close()
+    make(Mode.PASSIVE)
+    assert entries(root / "task") == [
+        *(".link-alive", ".link-alive/to_passive", ".link-alive/to_passive/alive"),
+        *("holder", "taken"),
+    ]
+    alive.close()
+
+
 def test_a_folder_that_was_cleared_away_is_made_again(
     make: MakePipe, pool: ThreadPoolExecutor, root: Path
 ) -> None:

@@ -1,11 +1,12 @@
 """FilePipe passes the contract of every pipe, with peers in other processes."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from federant.pipe import FilePipe, Mode, Pipe, file_wakeups
+from federant.pipe import FilePipe, Mode, Pipe
 from federant.testing import PipeContract
 
 
@@ -24,5 +25,5 @@ class TestFilePipeThatPolls(PipeContract):
 
     @pytest.fixture
     def make_pipe(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Mode], Pipe]:
-        monkeypatch.setattr(file_wakeups, "inotify_simple", None)
+        monkeypatch.setitem(sys.modules, "inotify_simple", None)
         return lambda mode: FilePipe(mode, tmp_path / "pipe", 0.01)

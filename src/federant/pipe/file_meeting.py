@@ -11,7 +11,7 @@ from federant.pipe.base import Mode
 from federant.pipe.errors import PipeBusyError
 from federant.pipe.file_life import ALIVE, Alive, NoCardError, PeerLife, Terms, read_card
 from federant.pipe.file_link import BYE, LINK, Bye, FileLink
-from federant.pipe.file_place import FilePlace
+from federant.pipe.file_place import FilePlace, remove_tree
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Hall:
             for path in self.taken().iterdir():
                 if path not in keep:
                     path.unlink(missing_ok=True)
+            self._clear_beginnings()
             self.newcomer(meet=False)
         except BaseException:
             self.close()
@@ -112,6 +113,26 @@ class Hall:
                     self._alive.close()
                 self._take_hold()
         return not self._lost
+
+    def _clear_beginnings(self) -> None:
+        """Removes what processes had begun to make when they died, before anybody could see it."""
+        folder = self._place.folder
+        for path in folder.glob(".link-*"):
+            if self._is_dead(path / "to_passive", ALIVE):
+                remove_tree(path)
+        for path in folder.glob(f".{_HOLDER}-*"):
+            if self._is_dead(folder, path.name):
+                path.unlink(missing_ok=True)
+
+    def _is_dead(self, folder: Path, card_name: str) -> bool:
+        """Whether a lock says so."""
+        try:
+            life = PeerLife(folder, card_name, self._terms)
+        except (OSError, NoCardError):
+            return False
+        dead = life.by_lock and bool(life.death())
+        life.close()
+        return dead
 
     # -- meeting -----------------------------------------------------------------------------------
 

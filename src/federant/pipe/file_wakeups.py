@@ -10,11 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-try:
-    import inotify_simple
-except ImportError:  # an optional package, and only for Linux
-    inotify_simple = None
-
 logger = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 16
@@ -25,11 +20,17 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._inotify: Any = None
-        if inotify_simple is not None:
-            try:
-                self._inotify = inotify_simple.INotify(nonblocking=True)
-            except OSError as error:  # each user has so many, and sandboxes have none
-                logger.info("no inotify, the folder is polled error=%s", error)
+        self._flags: Any = None
+        try:
+            # Imported by whoever opens such a pipe, not by everybody who imports federant.
+            import inotify_simple
+        except ImportError:  # an optional package, and only for Linux
+            return
+        self._flags = inotify_simple.flags
+        try:
+            self._inotify = inotify_simple.INotify(nonblocking=True)
+        except OSError as error:  # each user has so many, and sandboxes have none
+            logger.info("no inotify, the folder is polled error=%s", error)
 
     @property
     def descriptor(self) -> int | None:
@@ -39,7 +40,7 @@ class Wakeups:
         """From now on; ends with the folder. `leaving`: also when a file goes."""
         if self._inotify is None:
             return
-        flags = inotify_simple.flags
+        flags = self._flags
         mask = flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE | flags.DELETE_SELF
         if leaving:
             mask |= flags.MOVED_FROM | flags.DELETE
