@@ -44,8 +44,9 @@ try:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.svm import LinearSVC, LinearSVR
 except ModuleNotFoundError as error:
+    missing = (error.name or "sklearn").partition(".")[0]
     raise ModuleNotFoundError(
-        f"federant.client.sklearn needs {error.name}, which is not installed: "
+        f"federant.client.sklearn needs {missing}, which is not installed: "
         "pip install 'federant[sklearn]'",
         name=error.name,
     ) from error
