@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _INCLUDED = re.compile(r'^--8<-- "(?P<file>[^":]+)"\n', re.MULTILINE)
 _TITLE = re.compile(r'title="([^"]*)"')
 _SHELL = ("", "sh", "console")
-_PARAMETERS = ("python_block", "toml_block", "diff_block", "command_line", "named_command", "page")
+_PARAMETERS = (
+    *("python_block", "toml_block", "diff_block"),
+    *("command_line", "named_command", "named_object", "page"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,12 @@ def commands(block: Block) -> list[list[str]]:
     ]
 
 
-def _named_commands(page: Path) -> Iterator[tuple[str, str]]:
-    """Commands of federant that a page names in its text."""
+def _named(page: Path, what: str) -> Iterator[str]:
+    """What a page names in its text: that much of it as the expression matches."""
     for token in MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8")):
         for part in token.children or ():
-            if part.type == "code_inline" and re.match(r"federant [a-z-]", part.content):
-                yield str(page.relative_to(ROOT)), part.content
+            if part.type == "code_inline" and (found := re.match(what, part.content)):
+                yield found[0]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -82,12 +84,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _cases(parameter: str) -> Iterator[tuple[str, object]]:
     for page in PAGES:
+        where = str(page.relative_to(ROOT))
         if parameter == "page":
             # Those in docs/ are checked when the site is built.
             if page.parent == ROOT:
-                yield page.name, page
+                yield where, page
         elif parameter == "named_command":
-            yield from ((f"{where} {command}", command) for where, command in _named_commands(page))
+            yield from ((f"{where} {name}", name) for name in _named(page, r"federant [a-z-].*"))
+        elif parameter == "named_object":
+            yield from ((f"{where} {name}", name) for name in _named(page, r"federant(\.\w+)+"))
         else:
             for block in blocks(page):
                 if parameter == "command_line":
@@ -96,7 +101,3 @@ def _cases(parameter: str) -> Iterator[tuple[str, object]]:
                             yield f"{block.where} {shlex.join(words)}", words[1:]
                 elif parameter == f"{block.language}_block":
                     yield block.where, block
-
-
-if find_spec("mkdocs") is None:  # an environment from before the documentation site
-    collect_ignore = ["test_blocks.py", "test_site.py"]

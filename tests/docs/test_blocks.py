@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .conftest import Block
 
 ROOT = Path(__file__).resolve().parents[2]
+OTHER_NAMES = {"federant.workflows"}
+"""That of the entry points is no module."""
 HEAD = 'name = "site-1"\nserver = "http://127.0.0.1:8750"\nfolder = "work"\n'
 
 
@@ -68,6 +70,10 @@ def test_a_command_that_a_page_names_is_there(
     except typer.TyperException as error:
         if type(error).__name__ not in ("MissingParameter", "NoArgsIsHelpError", "BadOptionUsage"):
             raise
+
+
+def test_an_object_that_a_page_names_is_there(named_object: str, package: griffe.Module) -> None:
+    assert named_object in OTHER_NAMES or _has(package, named_object)
 
 
 def test_a_change_in_a_page_ends_in_the_file_that_it_names_or_in_right_python(
