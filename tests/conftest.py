@@ -24,7 +24,8 @@ def federation_of(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Starts a federation: ``federation_of({"site-1": ["script.py", "--flag"]})``.
 
     Each site starts its script with this Python; ``settings`` are further lines of the trainer in
-    its file. Gives a function that runs a job to its good end, with the keywords of ``submit``.
+    its file. Gives a function that runs a job to its good end, with the keywords of ``submit``;
+    ``seconds`` are what it may take, where that is more than usual.
     """
     with ExitStack() as running:
 
@@ -33,11 +34,11 @@ def federation_of(tmp_path: Path) -> Iterator[Callable[..., Run]]:
             folder = tmp_path / "federation"
             federation = running.enter_context(LocalFederation(folder, commands, settings=settings))
 
-            def run(**options: Any) -> Job:
+            def run(seconds: float = SECONDS, **options: Any) -> Job:
                 sites = list(trainers)
                 options = {"sites": sites, "min_sites": len(sites), **options}
                 job = federation.client.submit(trainer=TRAINER, **options)
-                view = job.wait(SECONDS)
+                view = job.wait(seconds)
                 said = "\n".join(f"== {log.name}\n{log.read_text()}" for log in federation.logs())
                 assert view.state is JobState.FINISHED, f"{view.error}\n{said}"
                 return job

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "lightning_trainer.py"
 ROUNDS = 6
+SECONDS = 280.0
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def test_two_sites_learn_the_digits_that_each_has_only_half_of(
             "site-2": [str(EXAMPLE), "--digits", "13579"],
         },
         rounds=ROUNDS,
+        seconds=SECONDS,
     )
     network = example["Digits"]()
     load_parameters(network, job.model().data)

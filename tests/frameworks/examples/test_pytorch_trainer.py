@@ -12,6 +12,7 @@ from federant.client.torch import load_parameters
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "pytorch_trainer.py"
 ROUNDS = 6
+SECONDS = 280.0
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,7 @@ def test_two_sites_learn_the_digits_of_which_each_lacks_three(
             "site-2": [str(EXAMPLE), "--digits", "3456789"],
         },
         rounds=ROUNDS,
+        seconds=SECONDS,
     )
     _, held_out = example["split_digits"]()
     network = example["new_network"]()
