@@ -11,10 +11,8 @@ import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from federant.client import api
-from federant.client.api_context import APIContext
 from federant.client.errors import ApiCallError
-from federant.client.torch import distributed
+from federant.client.torch.joining import joined
 from federant.client.torch.state import plain_module
 from federant.client.torch.turns import Turns
 
@@ -37,9 +35,9 @@ def patch(
     ``evaluate``, ``train`` loads the model by itself. What is evaluated after it is the site's own.
 
     The result has the names of the model that was received. Its weight in a mean is the number of
-    steps. Joins the federation if ``federant.client.init`` was not called before; with many
-    processes (torchrun, accelerate) all of them patch their trainer, and the functions of
-    ``federant.client`` are called by all alike.
+    steps. Joins the federation if ``federant.client.init`` was not called before. With many
+    processes (torchrun, accelerate) all of them patch their trainer before they ask for a model,
+    and call the functions of ``federant.client`` alike.
 
     Args:
         trainer: the Trainer, made with its model.
@@ -59,7 +57,7 @@ def patch(
         has_adapters = getattr(plain_module(module), "peft_config", None) is not None
         return has_adapters if trainable_only is None else trainable_only
 
-    turns = Turns(_joined(), strict=load_strict, trainable_only=only_trained)
+    turns = Turns(joined(trainer.args.world_size), strict=load_strict, trainable_only=only_trained)
     trainer.add_callback(_Hooks(turns))
     evaluate, train = trainer.evaluate, trainer.train
 
@@ -89,10 +87,3 @@ class _Hooks(TrainerCallback):
 
     def on_train_end(self, _: Any, state: Any, *__: Any, model: Any, **___: Any) -> None:
         self._turns.trained(model, state.global_step, {})
-
-
-def _joined() -> APIContext:
-    try:
-        return api.get_context()
-    except ApiCallError:
-        return distributed.init()

@@ -19,8 +19,9 @@ from federant.client.api import (
     shutdown,
     system_info,
 )
-from federant.client.lightning.joining import init, is_running
+from federant.client.lightning.asking import is_running
 from federant.client.lightning.patching import patch
+from federant.client.torch.joining import init
 from federant.exchange import FLModel, ParamsType
 
 __all__ = [

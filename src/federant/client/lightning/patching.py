@@ -7,8 +7,8 @@ from typing import Any
 
 from federant.client.errors import ApiCallError
 from federant.client.lightning.callbacks import callback_class
-from federant.client.lightning.joining import joined
 from federant.client.torch.group_talker import GroupTalker
+from federant.client.torch.joining import joined
 from federant.client.torch.turns import Turns
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -57,8 +57,7 @@ def patch(
         raise ApiCallError("this trainer is patched already: patch it once, before the loop")
     context = joined(trainer.world_size)
     talker = context.talker
-    meet = talker.meet if isinstance(talker, GroupTalker) else lambda: None
-    turns = Turns(context, meet=meet, strict=load_state_dict_strict)
+    turns = Turns(context, strict=load_state_dict_strict)
     callback = callback_class(package)(turns, restore_state=restore_state)
     trainer.callbacks.append(callback)
     trainer.fit = _Fit(trainer, turns, talker, update_fit_loop)

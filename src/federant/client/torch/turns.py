@@ -14,6 +14,7 @@ import torch
 
 from federant.client.api_context import APIContext
 from federant.client.errors import ApiCallError
+from federant.client.torch.group_talker import GroupTalker
 from federant.client.torch.state import load_parameters, parameters_of
 from federant.exchange import FLModel, MetaKey
 
@@ -30,20 +31,20 @@ class Turns:
     """Receives a model once, when it is first needed, and sends the one result that is due for it.
 
     A turn is what a script does between two calls of ``is_running()``: as a rule it evaluates the
-    received model, then trains it. ``meet()`` is called first in every rank, in case that there is
-    a process group by now. ``trainable_only(module)`` says whether only what is trained travels.
+    received model, then trains it. Of many processes each has its own, and calls it alike.
+    ``trainable_only(module)`` says whether only what is trained travels.
     """
 
     def __init__(
         self,
         context: APIContext,
         *,
-        meet: Callable[[], None] = lambda: None,
         strict: bool = True,
         trainable_only: Callable[[torch.nn.Module], bool] = lambda _: False,
     ) -> None:
         self._api = context.api
-        self._meet = meet
+        talker = context.talker
+        self._meet = talker.meet if isinstance(talker, GroupTalker) else lambda: None
         self._strict = strict
         self._trainable_only = trainable_only
         self._model: FLModel | None = None

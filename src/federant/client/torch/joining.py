@@ -1,4 +1,4 @@
-"""Joining the federation before Lightning has started a script's other processes."""
+"""Joining the federation where a framework makes the process group, or has made it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,11 @@ from federant.client.torch.group_talker import GroupTalker, group_talker
 def init(config_file: str | None = None) -> APIContext:
     """Joins the federation, as ``federant.client.init``; ``patch`` does it where it was not done.
 
-    In a script of many processes rank 0 joins, and the others hear from it once Lightning has made
-    their process group.
+    In a script of many processes rank 0 joins, and the others hear from it once the framework has
+    made their process group.
     """
     talker = group_talker(config_file)
     return api.use(APIContext(process_rank(), config_file, agent=talker))
-
-
-def is_running(ctx: APIContext | None = None) -> bool:
-    """Waits for the next model: True once it is there, False once the job has ended.
-
-    In a process that Lightning has started it is True at once until the process has met the others:
-    it was started because there is a model.
-    """
-    context = api.get_context(ctx)
-    talker = context.talker
-    if isinstance(talker, GroupTalker) and not talker.can_ask:
-        return True
-    return api.is_running(context)
 
 
 def joined(processes: int) -> APIContext:
@@ -45,8 +32,8 @@ def joined(processes: int) -> APIContext:
         return context
     if context.api.held is not None:
         raise ApiCallError(
-            f"the trainer has {processes} processes, and only this one has received a model: "
-            "import federant.client.lightning in place of federant.client, and call its functions"
+            f"the trainer has {processes} processes, and only this one has received a model: call "
+            "patch() before is_running() and receive()"
         )
     talker = GroupTalker(context.talker if process_rank() == 0 else None)
     return api.use(APIContext(process_rank(), context.config_file, agent=talker))
