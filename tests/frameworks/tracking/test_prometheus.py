@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from federant.link.messages import Event
@@ -17,6 +18,7 @@ def samples(server: Any) -> dict[tuple[str, str, str], float]:
     }
 
 
+@pytest.mark.timeout(900)
 def test_the_newest_value_of_each_metric_is_on_the_page(server: Any, metric: Any) -> None:
     server.start()
     job, other = server.submit("prometheus"), server.submit("tensorboard")

@@ -96,6 +96,7 @@ def test_events_without_a_step_keep_their_order(
     assert [event.value for event in sorted(found, key=lambda event: event.step)] == [3, 1, 2]
 
 
+@pytest.mark.timeout(900)
 def test_a_server_that_is_killed_goes_on_with_its_files(
     server: Any, metric: Any, until: Any
 ) -> None:
