@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federant.migrate.rewrite import Rewritten, UnreadableSourceError, rewrite
+from federant.migrate.rewrite import Rewritten, UnreadableSourceError, may_import, rewrite
 from federant.migrate.table import load_table
 
 
@@ -157,6 +157,21 @@ def test_other_imports_are_none_of_its_business() -> None:
     source = "from . import nvflare\nimport nvflare_addons\nfrom .nvflare import x\nflare.foo()\n"
     result = moved(source)
     assert (result.source.decode(), result.moved, result.left) == (source, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("source", "so"),
+    [
+        ("import nvflare", True),
+        ("import os,nvflare.client", True),
+        ("if x: from \\\n  nvflare.client import init", True),
+        ("import os, \\\n  nvflare", True),
+        ("# nvflare\nfrom nvflare_addons import x; from .nvflare import y", False),
+        ("", False),
+    ],
+)
+def test_whether_there_may_be_an_import_is_seen_at_a_glance(source: str, so: bool) -> None:
+    assert may_import(source.encode()) is so
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,9 @@ _PRAGMA = re.compile(r"#\s*(noqa|type:|pylint:|isort:|pyright:|ruff:)")
 """A comment to a tool, which is meant for every import that a line is split into."""
 
 
+_IMPORT = re.compile(rb"(?:\b(?:from|import)|,)[\s\\]*" + ROOT.encode() + rb"\b")
+
+
 class UnreadableSourceError(Exception):
     """The text is no Python that can be read."""
 
@@ -53,6 +56,11 @@ class Rewritten:
     left: tuple[Left, ...]
     stars: tuple[int, ...]
     """Lines of ``import *`` from a module of theirs: what is used of it cannot be seen."""
+
+
+def may_import(source: bytes) -> bool:
+    """Whether there may be an import of theirs in it; a look at the text, which takes no time."""
+    return _IMPORT.search(source) is not None
 
 
 def rewrite(source: bytes, table: Table) -> Rewritten:

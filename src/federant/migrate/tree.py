@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from federant.migrate.rewrite import Rewritten, UnreadableSourceError, rewrite
+from federant.migrate.rewrite import Rewritten, UnreadableSourceError, may_import, rewrite
 from federant.migrate.table import ROOT, Table
 
 _NOT_ENTERED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
@@ -68,13 +68,12 @@ def look_through(paths: Iterable[Path], table: Table) -> Migration:
         except OSError as error:
             found.skipped.append((path, error.strerror or str(error)))
             continue
-        speaks = ROOT.encode() in source
         if path.suffix == ".ipynb":
-            if speaks:
+            if ROOT.encode() in source:
                 found.skipped.append((path, _NOTEBOOK))
             continue
         found.files += 1
-        if not speaks:
+        if not may_import(source):
             continue
         try:
             result = rewrite(source, table)
