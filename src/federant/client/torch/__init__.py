@@ -3,9 +3,9 @@
 Trainers of many processes take part through `federant.client.torch.distributed`.
 """
 
+from federant.client.fitting import ParameterMismatchError
 from federant.client.torch.state import (
     Loaded,
-    ParameterMismatchError,
     load_parameters,
     parameters_of,
 )

@@ -13,32 +13,13 @@ from typing import Any
 
 import torch
 
+from federant.client.fitting import ParameterMismatchError
 from federant.client.torch.tensors import tensor_of
 
 _NAMES_SHOWN = 8
 _WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module"}
 _COMPILED = "_orig_mod"
 _EXTRA_STATE = "_extra_state"
-
-
-class ParameterMismatchError(ValueError):
-    """A received model does not fit the module; nothing of it was loaded.
-
-    `missing`: names that the module has and the model lacks. `unexpected`: the reverse.
-    `misfits`: why the value under a name cannot be loaded.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        missing: tuple[str, ...],
-        unexpected: tuple[str, ...],
-        misfits: Mapping[str, str],
-    ) -> None:
-        super().__init__(message)
-        self.missing = missing
-        self.unexpected = unexpected
-        self.misfits = dict(misfits)
 
 
 @dataclass(frozen=True, slots=True)
