@@ -22,6 +22,8 @@ FETCHED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc="?(?:https?:)
 LINKED = re.compile(
     r"""<link\b(?=[^>]*\brel="?(?:stylesheet|preconnect|preload|icon))[^>]*href="?(?:https?:)?//"""
 )
+NOT_INCLUDED = re.compile(r"--(<[^>]*>|\s)*8(<[^>]*>|\s)*&lt;(<[^>]*>|\s)*--")
+"""The formatter of Python takes such a line for code, unless its block is of ``` { .python }."""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,7 @@ def test_every_page_of_the_site_is_there_and_fetches_nothing_from_elsewhere(site
         text = page.read_text(encoding="utf-8")
         assert not FETCHED.search(text), page
         assert not LINKED.search(text), page
+        assert not NOT_INCLUDED.search(text), page
 
 
 def test_the_page_of_commands_has_every_command(site: Path) -> None:
