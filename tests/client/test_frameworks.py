@@ -14,7 +14,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("framework", ["sklearn", "xgboost", "jax", "keras"])
+@pytest.mark.parametrize("framework", ["sklearn", "xgboost", "jax", "keras", "torch"])
 def test_without_its_framework_a_module_says_what_to_install(framework: str) -> None:
     said = run(
         f"import sys\nsys.modules[{framework!r}] = None\n"
@@ -23,6 +23,16 @@ def test_without_its_framework_a_module_says_what_to_install(framework: str) -> 
     )
     assert f"federant.client.{framework} needs {framework}, which is not installed" in said
     assert f"pip install 'federant[{framework}]'" in said
+
+
+def test_the_module_for_hugging_face_names_the_extra_that_has_all_it_needs() -> None:
+    said = run(
+        "import sys\nsys.modules['transformers'] = None\n"
+        "try:\n    import federant.client.huggingface\n"
+        "except ModuleNotFoundError as error:\n    print(error)\n"
+    )
+    assert "federant.client.huggingface needs " in said
+    assert "pip install 'federant[huggingface]'" in said
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+try:
+    import torch
+    from transformers import Trainer, TrainerCallback
+    from transformers.trainer_utils import TrainOutput
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"federant.client.huggingface needs {error.name}, which is not installed: "
+        "pip install 'federant[huggingface]'",
+        name=error.name,
+    ) from error
 
 from federant.client.errors import ApiCallError
 from federant.client.torch.joining import joined

@@ -61,5 +61,5 @@ def test_the_small_floats_of_ml_dtypes_become_torchs(name):
 
 @pytest.mark.parametrize("value", ["text", None, [1.0], np.array(["text"]), np.datetime64("2026")])
 def test_what_has_no_tensor_is_refused(value):
-    with pytest.raises(TypeError, match=r"tensor can be made|torch has no dtype"):
+    with pytest.raises(TypeError, match=r"tensor can be made|has no dtype"):
         tensor_of(value)
