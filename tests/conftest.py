@@ -1,6 +1,7 @@
 """What tests of whole federations share: jobs that sites of real processes do."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,21 +13,23 @@ from federant.demo.federation import TRAINER, LocalFederation
 from federant.link.messages import JobState
 from federant.link.operator import Job
 
-SECONDS = 300.0
-"""What a job may take here, on however busy a machine; the test itself may take longer."""
+SHARE_OF_THE_TIME = 0.8
+"""How much of what a test may take its jobs may: one that is late shall be told with its logs."""
 
 Run = Callable[..., Job]
 Trainers = Mapping[str, Sequence[str]]
 
 
 @pytest.fixture
-def federation_of(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+def federation_of(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Run]]:
     """Starts a federation: ``federation_of({"site-1": ["script.py", "--flag"]})``.
 
     Each site starts its script with this Python; ``settings`` are further lines of the trainer in
-    its file. Gives a function that runs a job to its good end, with the keywords of ``submit``;
-    ``seconds`` are what it may take, where that is more than usual.
+    its file. Gives a function that runs a job to its good end, also at its sites, with the
+    keywords of ``submit``; ``seconds`` are what it may take, by default most of the test's time.
     """
+    mark = request.node.get_closest_marker("timeout")
+    test_seconds = float(mark.args[0] if mark else request.config.getini("timeout"))
     with ExitStack() as running:
 
         def start(trainers: Trainers, settings: str = "") -> Run:
@@ -34,13 +37,18 @@ def federation_of(tmp_path: Path) -> Iterator[Callable[..., Run]]:
             folder = tmp_path / "federation"
             federation = running.enter_context(LocalFederation(folder, commands, settings=settings))
 
-            def run(seconds: float = SECONDS, **options: Any) -> Job:
+            def run(seconds: float = SHARE_OF_THE_TIME * test_seconds, **options: Any) -> Job:
                 sites = list(trainers)
                 options = {"sites": sites, "min_sites": len(sites), **options}
                 job = federation.client.submit(trainer=TRAINER, **options)
+                deadline = time.monotonic() + seconds
                 view = job.wait(seconds)
                 said = "\n".join(f"== {log.name}\n{log.read_text()}" for log in federation.logs())
                 assert view.state is JobState.FINISHED, f"{view.error}\n{said}"
+                # What its trainers logged last may come after the last result.
+                while not all(site.state.gone for site in job.view().sites):
+                    assert time.monotonic() < deadline, said
+                    time.sleep(0.02)
                 return job
 
             return run

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from federant.client import metrics
+from federant.client import flare_agent, metrics
 from federant.client.flare_agent import FlareAgent
 from federant.exchange import (
     DXO,
@@ -240,8 +240,9 @@ def test_a_record_that_cannot_travel_costs_its_batch_nothing_else(
 
 
 def test_stop_sends_what_was_logged_before(
-    job: Any, agent: FlareAgent, background: Any, patience: float
+    job: Any, agent: FlareAgent, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
+    monkeypatch.setattr(flare_agent, "FLUSH_SECONDS", patience)
     for number in range(20):
         agent.log(record(float(number)))
     agent.stop()

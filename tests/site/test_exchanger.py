@@ -17,6 +17,7 @@ from federant import codec
 from federant.client import AgentAbortException, AgentEndException, FlareAgent, Task, notices
 from federant.exchange import DXO, DataKind, HeaderKey, MetaKey, ReturnCode, Shareable
 from federant.pipe import LocalPipe, MemoryPipe, Message, Mode, Pipe
+from federant.site import exchanger as exchanger_module
 from federant.site.attempt import ExchangeLimits
 from federant.site.errors import LaunchError, TaskDataError, TrainerDownError
 from federant.site.exchanger import SiteTask, TaskExchanger
@@ -245,13 +246,29 @@ def test_why_a_result_was_refused_reaches_the_next_trainer_where_the_first_is_go
     assert agent.last_refusal == "RESULT_NOT_FINITE: 'layer' holds nan"
 
 
+class LeapingClock:
+    """In the place of the module time: it is as far ahead as the test says."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 def test_a_task_that_the_trainer_does_not_ask_for_is_shown_and_told_at_its_time_out(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(notices, "UNASKED_SECONDS", 0.05)
+    clock = LeapingClock()
+    monkeypatch.setattr(exchanger_module, "time", clock)
     exchanger = site.open()
     site.agent()
-    ended = site.run(lambda: exchanger.execute(task(deadline=time.monotonic() + 2.0), weights))
+    deadline = time.monotonic() + 1000.0
+    ended = site.run(lambda: exchanger.execute(task(deadline=deadline), weights))
+    while not site.told:
+        threading.Event().wait(0.01)
+    clock.ahead = 1000.0
+    exchanger.trainer_ended()  # it looks again
     ended.join(10)
     assert site.statuses == ["unasked"]
     (text,) = site.told

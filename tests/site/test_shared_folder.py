@@ -55,9 +55,9 @@ def test_a_trainer_that_started_before_there_was_a_job_takes_part(
     assert server.model(job) == server.expected(3)
     assert trainer.wait(30) == 0
     assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
+    until("the end at the site", (site.job_folder() / "ended.json").exists)
     losses = [event.value for event in job.events().events if event.tag == "loss"]
     assert losses == [1.0, 1 / 2, 1 / 3]
-    until("the end at the site", (site.job_folder() / "ended.json").exists)
     assert [path for path in (site.folder / "shared").rglob("*") if path.is_file()] == []
 
 

@@ -16,7 +16,7 @@ from federant.link.operator import Job
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("many_processes.py")
-SECONDS = 110.0
+SECONDS = 240.0
 FATES = {"site-1": "well", "site-2": "0", "site-3": "1-late"}
 
 
