@@ -45,6 +45,7 @@ REF = named(
     "nvflare.fuel.utils.fobs.datum.DatumRef",
     {"data": {"datum_id": str(uuid.UUID(int=1)), "unwrap": True}},
 )
+ONE_FLOAT = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}"
 SAME_HASH = [
     named("tuple", [one * (2**61 - 1), other * (2**61 - 1), third * (2**61 - 1)])
     for one, other, third in itertools.product(range(1, 8), repeat=3)
@@ -69,6 +70,8 @@ for _ in range(200):
         (file(None, (102, 0, b"")), "has no data"),
         (file(REF, (101, 0, b"\xff")), "is no text"),
         (file(REF), "which is not there"),
+        (file([REF, REF], (102, 0, b"large")), "is another's"),
+        (file([array(REF), REF], (102, 0, npy(ONE_FLOAT, b"four"))), "is another's"),
         (file(b"\xc1"), "is no msgpack"),
         (file(b"\xdd\xff\xff\xff\xff"), "is no msgpack"),
         (file(b"\x92\x01"), "is no msgpack"),
@@ -83,7 +86,7 @@ for _ in range(200):
         (file(named(7, [])), "has no name"),
         (file({"__fobs_type__": "tuple"}), "not one part of data"),
         (file(named("tuple", 5)), "where a list must stand"),
-        (file(named("set", [[1]])), "cannot be made"),
+        (file(named("set", [[1]])), "a member that is none"),
         (file(named("nvflare.apis.shareable.Shareable", [1])), "where a dict must stand"),
         (
             file(named("nvflare.apis.shareable.Shareable", {"__headers__": 3})),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -15,11 +15,11 @@ from federant.codec.errors import FrameError
 from federant.codec.fobs import names
 from federant.codec.fobs.npy import read_npy
 from federant.codec.fobs.sections import Sections, split
+from federant.codec.kinds.hashing import check_hashes
 from federant.codec.limits import DEFAULT_LIMITS, Limits
 from federant.exchange import DXO, ReservedHeaderKey, Shareable
 
 _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
-_MOST_KEYS_OF_ONE_HASH: Final = 256
 
 
 class _Pairs(list[tuple[object, object]]):
@@ -79,7 +79,7 @@ class _Loader:
         keys = [key for key, _ in raw]
         if not all(type(key) in _ATOMS for key in keys):
             raise FrameError("a dict has a key that is neither text nor number")
-        _check_hashes(keys)
+        check_hashes(keys, "dict", "key")
         return {key: self.value(item, depth + 1) for key, item in raw}
 
     def _named(self, raw: _Pairs, depth: int) -> Any:
@@ -111,12 +111,14 @@ class _Loader:
         return found
 
     def datum(self, raw: object, depth: int) -> Any:
-        """The value of a datum, which stands for itself wherever it is referred to."""
+        """The value of a datum, to which one value refers: many copies of one are a small file."""
         said = self.entries(raw, depth).get("data")
         name = said.get("datum_id") if isinstance(said, dict) else None
         if not isinstance(name, str) or name not in self._sections.datums:
-            raise FrameError(f"a value lies in the datum {name!r:.100}, which is not there")
-        found = self._sections.datums[name]
+            raise FrameError(
+                f"a value lies in the datum {name!r:.100}, which is not there, or is another's"
+            )
+        found = self._sections.datums.pop(name)
         return found if isinstance(found, str) else _Bytes(found)
 
 
@@ -152,7 +154,7 @@ def _ordered(loader: _Loader, raw: object, depth: int) -> OrderedDict[Any, Any]:
     pairs = loader.sequence(raw, depth)
     if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
         raise FrameError("an ordered dict is no list of pairs")
-    _check_hashes([key for key, _ in pairs])
+    check_hashes([key for key, _ in pairs], "dict", "key")
     return OrderedDict((key, item) for key, item in pairs)
 
 
@@ -176,17 +178,8 @@ def _dxo(loader: _Loader, raw: object, depth: int) -> DXO:
 
 def _set(loader: _Loader, raw: object, depth: int) -> set[Any]:
     found = loader.sequence(raw, depth)
-    _check_hashes(found)
+    check_hashes(found, "set", "member")
     return set(found)
-
-
-def _check_hashes(keys: list[Any]) -> None:
-    """Whoever chooses keys of one hash makes a dict of them take hours.
-
-    Hashes of str and bytes cannot be chosen.
-    """
-    if max(Counter(map(hash, keys)).values(), default=0) > _MOST_KEYS_OF_ONE_HASH:
-        raise FrameError("a dict or set has very many keys of the same hash")
 
 
 def _enum(name: str) -> Callable[[_Loader, object, int], object]:

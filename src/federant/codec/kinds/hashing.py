@@ -21,6 +21,6 @@ def check_hashes(items: Sequence[Any], container: str, item: str) -> None:
         hashes = Counter(map(hash, items))
     except TypeError as error:
         problem = f"a {container} with a {item} that is none: {error}"
-        raise FrameError(f"the envelope has {problem}") from error
+        raise FrameError(f"the value has {problem}") from error
     if max(hashes.values(), default=0) > _MOST_OF_ONE_HASH:
-        raise FrameError(f"the envelope has a {container} with very many {item}s of the same hash")
+        raise FrameError(f"the value has a {container} with very many {item}s of the same hash")
