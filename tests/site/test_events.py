@@ -131,10 +131,25 @@ def test_images_that_wait_take_so_much_memory_and_no_more(
     assert first is not None
     assert sender.keep(b"x" * 60) == first  # the same is held once
     assert sender.keep(b"y" * 60) is None
-    sender.add([Event(id="1", kind="IMAGE", blob=first)])
+    sender.add([Event(id=number, kind="IMAGE", blob=first) for number in "12"])
     place.open()
     assert sender.flush(PATIENCE)
     assert sender.keep(b"y" * 60) is not None
+
+
+def test_an_image_that_is_logged_twice_arrives_though_the_first_event_is_dropped(
+    place: Place, new_sender: Callable[..., EventSender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEPT", 1)
+    sender = new_sender()
+    for number in range(10):
+        blob = sender.keep(b"picture")
+        assert blob is not None
+        sender.add([Event(id=f"i{number}", kind="IMAGE", blob=blob)])
+    place.open()
+    assert sender.flush(PATIENCE)
+    assert "i9" in [row.id for row in place.told()]
+    assert place.blobs.path(blob.digest).read_bytes() == b"picture"
 
 
 def test_events_that_the_server_refuses_do_not_hold_the_next_ones_up(

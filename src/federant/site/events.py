@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from federant.link import BlobRef, LinkClient, LinkError, LinkRefused, blob_ref
@@ -40,6 +40,7 @@ class EventSender:
         self._waiting: deque[Event] = deque()
         self._under_way = 0
         self._blobs: dict[str, bytes] = {}  # of the events that wait or are under way, by digest
+        self._uses: Counter[str] = Counter()  # how many of these events refer to each
         self._blob_bytes = 0
         self._dropped = 0
         self._untold = 0  # of those dropped, what the server does not know
@@ -50,7 +51,7 @@ class EventSender:
         self._worker.start()
 
     def keep(self, data: bytes) -> BlobRef | None:
-        """Hold what an event that is added next refers to; None if there is no room for it."""
+        """Hold what one event that is added next refers to; None if there is no room for it."""
         blob = blob_ref([data])
         with self._changed:
             if blob.digest not in self._blobs:
@@ -58,6 +59,7 @@ class EventSender:
                     return None
                 self._blobs[blob.digest] = data
                 self._blob_bytes += blob.size
+            self._uses[blob.digest] += 1
         return blob
 
     def add(self, events: Iterable[Event]) -> None:
@@ -137,7 +139,7 @@ class EventSender:
             return event
         with self._changed:
             data = self._blobs.get(event.blob.digest)
-        if data is None:  # an event before this one had the same
+        if data is None:  # it was never kept here: the server may have it, or refuses the event
             return event
         try:
             self._link.put_blob(event.blob, lambda offset: [memoryview(data)[offset:]])
@@ -165,6 +167,9 @@ class EventSender:
         self._let_go(event)
 
     def _let_go(self, event: Event) -> None:
-        data = None if event.blob is None else self._blobs.pop(event.blob.digest, None)
-        if data is not None:
-            self._blob_bytes -= len(data)
+        if event.blob is None or event.blob.digest not in self._blobs:
+            return
+        self._uses[event.blob.digest] -= 1
+        if not self._uses[event.blob.digest]:
+            del self._uses[event.blob.digest]
+            self._blob_bytes -= len(self._blobs.pop(event.blob.digest))
