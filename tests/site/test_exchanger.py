@@ -16,7 +16,7 @@ import pytest
 from federant import codec
 from federant.client import AgentAbortException, AgentEndException, FlareAgent, Task, notices
 from federant.exchange import DXO, DataKind, HeaderKey, MetaKey, ReturnCode, Shareable
-from federant.pipe import LocalPipe, MemoryPipe, Message, Mode, Pipe
+from federant.pipe import LocalPipe, MemoryPipe, Message, Mode, Pipe, Topic
 from federant.site import exchanger as exchanger_module
 from federant.site.attempt import ExchangeLimits
 from federant.site.errors import LaunchError, TaskDataError, TrainerDownError
@@ -277,6 +277,22 @@ def test_a_task_that_the_trainer_does_not_ask_for_is_shown_and_told_at_its_time_
     rc, error = error_of(site.results[0])
     assert rc == ReturnCode.TASK_TIMEOUT
     assert text in error
+
+
+def test_of_what_a_trainer_notes_the_first_of_the_task_in_hand_is_shown(site: Site):
+    exchanger = site.open()
+    pipe = site.pipe(Mode.ACTIVE)
+    pipe.open("task")
+    running = site.run(lambda: exchanger.execute(task(), weights))
+    given = _next_task(pipe)
+    for number in range(3):
+        for task_id in ("another", "t1"):
+            note = {"task_id": task_id, "text": f"{task_id} {number}"}
+            assert pipe.send(Message.new_request(Topic.NOTICE, note), 10)
+    assert pipe.send(Message.new_reply("train", Shareable(), given.msg_id), 10)
+    running.join(10)
+    assert site.told == ["t1 0"]
+    pipe.close()
 
 
 def test_many_tasks_go_through_one_agent(site: Site):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,12 @@ def test_text_that_cannot_be_written_and_a_folder_that_is_gone_are_no_errors(fol
     folder.pipe.rmdir()
     crash(folder, ValueError("bad batch"), 1)
     assert not has_last_words(folder.last_words)
+
+
+def test_what_is_no_plain_file_holds_nobody_up(folder: JobFolder):
+    crash(folder, ValueError("bad batch"), 1)
+    os.mkfifo(folder.last_words / "0.txt")
+    (folder.last_words / "1.txt").symlink_to("/etc/passwd")
+    words = read_last_words(folder.last_words)
+    assert words.startswith("rank 1")
+    assert words.endswith("ValueError: bad batch")

@@ -86,7 +86,7 @@ class TaskExchanger:
         self._crash: Crash | None = None
         self._sending: Message | None = None
         self._refusals: list[tuple[str, str]] = []
-        self._unasked: dict[str, str] = {}
+        self._unasked = ""
         self._current: SiteTask | None = None
         self._sessions = PipeSessions(
             pipe,
@@ -124,7 +124,7 @@ class TaskExchanger:
             with self._changed:
                 self._current = None
                 self._answers.clear()
-                self._unasked.clear()
+                self._unasked = ""
                 self._void = ""
 
     def is_void(self) -> bool:
@@ -213,8 +213,7 @@ class TaskExchanger:
                 case None:
                     return None
                 case End.TIMEOUT:
-                    told = self._unasked.get(task.task_id, "")
-                    text = f"{attempt.text}\n{told}" if told else attempt.text
+                    text = f"{attempt.text}\n{self._unasked}".rstrip()
                     return self._fail(opened, ReturnCode.TASK_TIMEOUT, text, tell=True)
                 case End.ABSENT:
                     text = self._with_last_words(attempt.text)
@@ -354,10 +353,15 @@ class TaskExchanger:
 
     def _on_notice(self, message: Message) -> None:
         notice = read_notice(message.data)
-        if notice is not None:
-            task_id, text = notice
-            self._unasked[task_id] = text
-            self._on_status("unasked", text)
+        if notice is None:
+            return
+        task_id, text = notice
+        with self._changed:
+            current = self._current
+            if current is None or current.task_id != task_id or self._unasked:
+                return  # one for each task is enough, however many a trainer sends
+            self._unasked = text
+        self._on_status("unasked", text)
 
     def _on_message(self, message: Message, handler: PipeHandler) -> None:
         if message.msg_type != Message.REPLY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from pathlib import Path
 
 from federant.client.last_words import WORDS_SUFFIX
@@ -38,9 +39,11 @@ def _files(folder: Path) -> list[Path]:
     found = []
     for path in folder.glob(f"*{WORDS_SUFFIX}"):
         try:
-            found.append((path.stat().st_mtime_ns, path.name, path))
+            state = path.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
+        if stat.S_ISREG(state.st_mode):  # to open a pipe might take for ever
+            found.append((state.st_mtime_ns, path.name, path))
     return [path for _, _, path in sorted(found)]
 
 
