@@ -56,4 +56,4 @@ def _anchor(path: str) -> str:
 
 def _markdown(text: str | None) -> str:
     """A help text as Markdown: what the terminal shows bold is code here."""
-    return _BOLD.sub(r"`\1`", inspect.cleandoc(text or ""))
+    return _BOLD.sub(r"`\1`", inspect.cleandoc(text or "")).replace("\\[", "[")

@@ -30,11 +30,12 @@ def test_every_key_of_the_site_s_file_is_on_its_page(key: str) -> None:
 
 
 @pytest.mark.parametrize("workflow", sorted(load_workflows()))
-def test_every_workflow_and_its_parameters_are_on_the_page_of_jobs(workflow: str) -> None:
+def test_every_workflow_and_its_parameters_are_on_a_page(workflow: str) -> None:
     text = page("jobs.md")
     assert f"`{workflow}`" in text
     for parameter in load_workflows()[workflow].model_fields:
         assert f"`{parameter}`" in text
+    assert f" {load_workflows()[workflow].__name__}," in page("reference/workflow.md")
 
 
 def test_every_time_limit_is_on_the_page_of_time_limits() -> None:
