@@ -58,13 +58,13 @@ def blocks(page: Path, under: str | None = None) -> Iterator[Block]:
 
 def commands(block: Block) -> list[list[str]]:
     """The commands in a block of shell lines, as lists of words; what they print is left out."""
-    if block.language not in _SHELL:
+    if block.language not in _SHELL or block.title:
         return []
     lines = block.text.replace("\\\n", " ").splitlines()
     return [
         shlex.split(line.removeprefix("$ "), comments=True)
         for line in lines
-        if line.removeprefix("$ ").startswith(("federant ", "python "))
+        if line.removeprefix("$ ").startswith(("federant ", "python ", "sh "))
     ]
 
 

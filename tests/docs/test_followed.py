@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,10 +59,15 @@ class Reader:
         if words[:2] == ["federant", "server"]:
             self._start([*words, "--port", "0"])
             self.url = self._address(self.folder / words[2] / "server.json")
-        elif words[:2] == ["federant", "site"]:
+        elif words[:2] == ["federant", "site"] or words[0] == "sh":
             self._start(words)
         else:
             self._run([self.job if word == "JOB" else word for word in words])
+
+    @property
+    def newest(self) -> subprocess.Popen[bytes]:
+        """What was started last, of that which runs on."""
+        return self._running[-1]
 
     def stop(self) -> None:
         for process in reversed(self._running):
@@ -75,7 +82,13 @@ class Reader:
     def _start(self, words: list[str]) -> None:
         with (self.folder / "terminal.log").open("ab") as log:
             self._running.append(
-                subprocess.Popen(self._command(words), cwd=self.folder, stdout=log, stderr=log)
+                subprocess.Popen(
+                    self._command(words),
+                    cwd=self.folder,
+                    env={**os.environ, "PATH": PATH},
+                    stdout=log,
+                    stderr=log,
+                )
             )
 
     def _run(self, words: list[str]) -> None:
@@ -106,6 +119,8 @@ class Reader:
 
     @staticmethod
     def _command(words: list[str]) -> list[str]:
+        if words[0] == "sh":
+            return words
         return [sys.executable, *(["-m", *words] if words[0] == "federant" else words[1:])]
 
 
@@ -154,3 +169,18 @@ def test_what_the_page_of_jobs_shows_runs_from_its_first_line_to_its_last(tmp_pa
         assert "site-1 loss" in reader.printed
         assert "finished" in reader.printed
         assert "not_found there is no job j6cb7b2874d68" in reader.printed
+
+
+def test_a_trainer_in_a_batch_script_waits_for_its_job_and_ends_with_it(tmp_path: Path) -> None:
+    shared = str(tmp_path / "shared")
+    (tmp_path / "points.csv").write_text("0,1.1\n1,2.9\n2,5.2\n3,6.8\n")
+    shutil.copy(ROOT / "examples" / "line_trainer.py", tmp_path)
+    with reader_in(tmp_path) as reader:
+        reader.do(["federant", "server", "federation"])
+        for block in blocks(ROOT / "docs" / "cluster.md", under="The owner submits the trainer"):
+            text = block.text.replace("/shared", shared).replace("srun ", "")
+            reader.follow(replace(block, text=text.replace("sbatch ", "sh ")))
+            if block.text.startswith("sbatch "):
+                batch = reader.newest
+        assert batch.wait(SECONDS) == 0
+        reader.do(["federant", "job", "model", "JOB", "line.safetensors"])
