@@ -317,6 +317,19 @@ def test_a_difference_that_the_script_has_made_is_sent_as_it_is(
     np.testing.assert_array_equal(dxo.data["w"], [1.0, 1.0])
 
 
+def test_a_model_whose_difference_could_not_be_sent_can_be_sent_again(
+    job: Any, ctx: APIContext, background: Background
+) -> None:
+    model = give_task_that_wants_difference(job, ctx)
+    trained = FLModel(params={"w": model.params["w"] * 3, "count": 5}, metrics={"odd": object()})
+    with pytest.raises(TypeError, match="cannot travel"):
+        flare.send(trained, ctx=ctx)
+    trained.metrics = {"accuracy": 0.5}
+    dxo = from_shareable(answer(job, background, trained, ctx=ctx))
+    np.testing.assert_array_equal(dxo.data["w"], [2.0, 4.0])
+    assert dxo.data["count"] == 2
+
+
 def test_metrics_alone_have_no_difference(
     job: Any, ctx: APIContext, background: Background
 ) -> None:

@@ -107,3 +107,23 @@ def test_it_is_taken_once() -> None:
     received.difference({"w": np.ones(1)})
     with pytest.raises(RuntimeError, match="was taken before"):
         received.difference({"w": np.ones(1)})
+
+
+def test_one_that_was_not_sent_can_be_had_again_of_the_very_same_params() -> None:
+    received = Received({"w": np.ones(1), "deep": [np.ones(1), 1]})
+    new = {"w": np.full(1, 3.0), "deep": [np.full(1, 2.0), 5]}
+    found = received.difference(new)
+    received.keep(new)
+    assert received.difference(new) is found
+    assert (found["w"][0], found["deep"][0][0], found["deep"][1]) == (2.0, 1.0, 4)
+    for other in ({**new, "deep": [np.full(1, 2.0), 6]}, {**new, "w": np.ones(1)}, {"w": new["w"]}):
+        with pytest.raises(DifferenceError, match="only the very params that were sent then"):
+            received.difference(other)
+
+
+def test_what_does_not_fit_leaves_what_was_received_as_it_was() -> None:
+    received = Received({"a": np.ones(1), "b": np.ones(2)})
+    with pytest.raises(DifferenceError, match="'b' has shape"):
+        received.difference({"a": np.full(1, 3.0), "b": np.ones(1)})
+    found = received.difference({"a": np.full(1, 3.0), "b": np.ones(2)})
+    assert (found["a"][0], found["b"].tolist()) == (2.0, [0.0, 0.0])

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class Received:
         self._params = params
         self._sums = {path: _checksum(array) for path, array in _arrays(params)}
         self._spent = False
+        self._found: Any = None
+        self._kept: dict[_Path, Any] | None = None
 
     def difference(self, params: Any, *, spare: bool = False) -> Any:
         """``params`` minus what was received, key by key, in the same structure.
@@ -39,11 +42,14 @@ class Received:
         out.
 
         DifferenceError: no key is common, ``params`` have a key or a shape that was not received,
-        what was received was changed in place, or the difference has been taken before.
+        what was received was changed in place, or the difference of other params has been taken.
         """
         if self._spent:
+            if self._kept is not None and self._kept == _print_of(params):
+                return self._found
             raise DifferenceError(
-                "the difference was taken before, into what was received: a task takes one result"
+                "the difference was taken before, into what was received: only the very params "
+                "that were sent then can be sent again"
             )
         self._check_untouched()
         common = isinstance(params, dict) and isinstance(self._params, dict)
@@ -52,9 +58,16 @@ class Received:
                 "no key is common to the model sent and the model received: the task wants their "
                 f"difference; sent {_named(params)}; received {_named(self._params)}"
             )
+        _walked((), params, self._params, _nothing)  # while all of it is as it was received
         self._spent = not spare
         usable = set() if spare else self._usable(params)
-        return _walked((), params, self._params, usable)
+        self._found = _walked((), params, self._params, partial(_minus, usable=usable))
+        return self._found
+
+    def keep(self, params: Any) -> None:
+        """The difference of ``params`` was not sent: it may be asked for once more."""
+        if self._spent:
+            self._kept = _print_of(params)
 
     def _check_untouched(self) -> None:
         for path, array in _arrays(self._params):
@@ -72,7 +85,8 @@ class Received:
         return {place for place, count in received.items() if count == 1 and place not in sent}
 
 
-def _walked(path: _Path, new: Any, old: Any, usable: set[int]) -> Any:
+def _walked(path: _Path, new: Any, old: Any, minus: Callable[[Any, Any], Any]) -> Any:
+    """The same structure with what ``minus`` makes of each two numbers; DifferenceError."""
     if isinstance(new, dict) and isinstance(old, dict):
         extra = [key for key in new if key not in old]
         if extra:
@@ -81,13 +95,12 @@ def _walked(path: _Path, new: Any, old: Any, usable: set[int]) -> Any:
                 "so it has no difference, which the task wants; send what was received and "
                 "nothing else"
             )
-        return {key: _walked((*path, key), new[key], old[key], usable) for key in new}
+        return {key: _walked((*path, key), new[key], old[key], minus) for key in new}
     if isinstance(new, list | tuple) and isinstance(old, list | tuple):
         if len(new) != len(old):
             raise DifferenceError(f"{_text(path)} has {len(new)} parts, {len(old)} were received")
         parts = [
-            _walked((*path, at), *pair, usable)
-            for at, pair in enumerate(zip(new, old, strict=True))
+            _walked((*path, at), *pair, minus) for at, pair in enumerate(zip(new, old, strict=True))
         ]
         return tuple(parts) if isinstance(new, tuple) else parts
     if not (_is_number(new) and _is_number(old)):
@@ -99,12 +112,16 @@ def _walked(path: _Path, new: Any, old: Any, usable: set[int]) -> Any:
             "received, so it has no difference, which the task wants"
         )
     try:
-        return _minus(new, old, usable)
+        return minus(new, old)
     except (TypeError, RuntimeError) as error:
         raise DifferenceError(
             f"{_text(path)} has no difference, which the task wants: sent a "
             f"{type(new).__name__}, received a {type(old).__name__}: {error}"
         ) from error
+
+
+def _nothing(_new: Any, _old: Any) -> None:
+    """In the place of a difference, where only the structures are compared."""
 
 
 def _minus(new: Any, old: Any, usable: set[int]) -> Any:
@@ -151,8 +168,26 @@ def _arrays(tree: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
     elif isinstance(tree, list | tuple):
         for at, value in enumerate(tree):
             yield from _arrays(value, (*path, at))
-    elif isinstance(tree, np.ndarray) or _is_tensor(tree):
+    elif _is_array(tree):
         yield path, tree
+
+
+def _print_of(tree: Any, path: _Path = ()) -> dict[_Path, Any]:
+    """By path a checksum of each array, and what is no array itself."""
+    if isinstance(tree, dict):
+        parts = list(tree.items())
+    elif isinstance(tree, list | tuple):
+        parts = list(enumerate(tree))
+    elif _is_array(tree):
+        return {path: _checksum(tree)}
+    elif hasattr(tree, "shape"):  # an array of jax, or a scalar of numpy
+        return {path: _checksum(np.asarray(tree))}
+    else:
+        return {path: tree}
+    found: dict[_Path, Any] = {}
+    for key, part in parts:
+        found.update(_print_of(part, (*path, key)))
+    return found
 
 
 def _checksum(array: Any) -> int:
@@ -178,6 +213,10 @@ def _is_number(value: Any) -> bool:
         # V: bfloat16 and its kin, which are no kind of numpy's own.
         return value.dtype.kind in "biufcV" and value.dtype.names is None
     return hasattr(value, "shape") or isinstance(value, bool | int | float | complex)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or _is_tensor(value)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -83,7 +83,14 @@ class ModelExchange:
                 f"the model sent for task {task} has neither params nor metrics; give "
                 "FLModel(params=...), or FLModel(metrics=...) for an evaluation"
             )
-        accepted = self._agent.submit_result(self._as_wanted(model, task, spare=not clear_cache))
+        answer = self._as_wanted(model, task, spare=not clear_cache)
+        try:
+            accepted = self._agent.submit_result(answer)
+        except Exception:
+            # Nothing was sent, and the script may put right what was wrong.
+            if self._received is not None and answer is not model:
+                self._received.keep(model.params)
+            raise
         self._due = None
         self._last = f"{task} was sent" + ("" if accepted else ", and was not accepted")
         if clear_cache:
