@@ -25,6 +25,7 @@ from federant.pipe import (
     StoredFrame,
     file_life,
     file_link,
+    file_meeting,
 )
 from federant.pipe.file_life import Alive, PeerLife, Terms
 from federant.pipe.file_wakeups import Wakeups
@@ -336,6 +337,40 @@ def test_a_folder_that_cannot_be_looked_at_for_a_moment_ends_nothing(
         broken.setattr(os, "listdir", failing)
         assert job.receive(SHORT) is None
     assert pass_on(pool, agent, job, large(2)).data["w"][0] == 2
+
+
+def test_a_message_that_cannot_be_taken_for_a_moment_is_taken_later(
+    make: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    pass_on(pool, agent, job, large(1))
+    for number in (2, 3):
+        assert agent.send(large(number), 0)
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.parent.name == "to_passive":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return rename(path, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", failing)
+        assert job.receive(SHORT) is None
+    assert [receive(job).data["w"][0] for _ in range(2)] == [2, 3]
+
+
+def test_a_client_job_that_cannot_see_for_a_moment_whether_it_holds_its_channel_goes_on(
+    make: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make(Mode.PASSIVE)
+
+    def failing(path: Path) -> file_life.Card:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(file_meeting, "read_card", failing)
+        assert job.receive(SHORT) is None
+    assert pass_on(pool, make(Mode.ACTIVE), job, large(1)).data["w"][0] == 1
 
 
 # -- who is at the other end -----------------------------------------------------------------------

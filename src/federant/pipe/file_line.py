@@ -73,6 +73,8 @@ class FileLine:
         self._is_open = False
         self._woken = False
         self._trouble = ""
+        self._stuck: _Arrival | None = None
+        self._take_at = 0.0
         self.can_resend = self.can_answer = True
         self.accessor: FileAccessor | None = None
         self.active_at = 0.0
@@ -212,8 +214,8 @@ class FileLine:
         deadline = time.monotonic() + (timeout or 0)
         while True:
             with self._turns.lock:
-                self._wait(lambda: bool(self._entries) or self._woken, deadline)
-                if self._woken or not self._entries:
+                self._wait(lambda: self._can_take() or self._woken, deadline)
+                if self._woken or not self._can_take():
                     self._woken = False
                     return None
                 entry = self._entries.popleft()
@@ -223,9 +225,27 @@ class FileLine:
                         self._turns.bell.ring()  # the next peer may be waiting
                         raise entry.news
                     continue
-                taken = self._reading.claim(entry.link, entry.name)
+                taken = self._take(entry)
             if taken is not None and (msg := self._read(entry, taken)) is not None:
                 return msg
+
+    # -- within: taking what has come; the lock is held --------------------------------------------
+
+    def _can_take(self) -> bool:
+        return bool(self._entries) and time.monotonic() >= self._take_at
+
+    def _take(self, entry: _Arrival) -> Path | None:
+        """The message's file, now this end's; None if its sender has it back, or it comes later."""
+        try:
+            return self._reading.claim(entry.link, entry.name)
+        except OSError as error:
+            if entry != self._stuck:
+                self._stuck = entry
+                logger.warning("a message cannot be taken pipe=%s error=%s", self._place, error)
+            if not entry.link.ended:
+                self._entries.appendleft(entry)
+                self._take_at = time.monotonic() + self._check_interval
+            return None
 
     # -- within: waiting, and looking into the folder; the lock is held ----------------------------
 

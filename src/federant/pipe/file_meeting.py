@@ -100,19 +100,28 @@ class Hall:
             return False
 
     def _still_holds(self) -> bool:
-        """False, and said once, if a client job elsewhere has taken the channel over."""
-        if not self._lost and not self._holds():
-            if self._holder.exists():
-                self._lost = True
-                logger.error(
-                    "another client job has taken the channel over pipe=%s holder=%s",
-                    *(self._place, self._holder),
-                )
-            else:  # somebody cleared the folder away
-                if self._alive is not None:
-                    self._alive.close()
-                self._take_hold()
-        return not self._lost
+        """False, and said once, if a client job elsewhere has taken the channel over.
+
+        OSError if that cannot be seen now.
+        """
+        if self._lost:
+            return False
+        try:
+            ours = self._alive is not None and read_card(self._holder).id == self._alive.card.id
+        except FileNotFoundError:  # somebody cleared the folder away
+            if self._alive is not None:
+                self._alive.close()
+            self._take_hold()
+            return True
+        except NoCardError:
+            ours = False
+        if not ours:
+            self._lost = True
+            logger.error(
+                "another client job has taken the channel over pipe=%s holder=%s",
+                *(self._place, self._holder),
+            )
+        return ours
 
     def _clear_beginnings(self) -> None:
         """Removes what processes had begun to make when they died, before anybody could see it."""
