@@ -1,5 +1,6 @@
 """FilePipe in nvflare's layout, both ends ours: names, receipts, and what no peer can be told."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -163,6 +164,20 @@ def test_junk_is_set_aside_and_the_pipe_goes_on(agent: FilePipe, job: FilePipe, 
     assert receive(job).data == {"number": 7}
     assert names(inbox) == []
     assert len(names(root / "task" / "quarantine")) >= 5
+
+
+def test_a_folder_that_cannot_be_used_for_a_moment_ends_nothing(
+    agent: FilePipe, job: FilePipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, *_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    for number, (owner, name) in enumerate([(os, "scandir"), (Path, "rename")]):
+        assert agent.send(request(number), 0)
+        with monkeypatch.context() as broken:
+            broken.setattr(owner, name, failing)
+            assert job.receive(SHORT) is None
+        assert receive(job).data == {"number": number}
 
 
 def test_clear_drops_what_waits(agent: FilePipe, job: FilePipe, pool: ThreadPoolExecutor) -> None:

@@ -70,6 +70,8 @@ class NvflareLine:
         self._news: PeerGoneError | None = None
         self._is_open = False
         self._woken = False
+        self._trouble = ""
+        self._take_at = 0.0
         self._written_at = 0
         self._heartbeat: Path | None = None
         self.can_resend = self.can_answer = False
@@ -186,12 +188,12 @@ class NvflareLine:
         while True:
             with self._turns.lock:
                 self._wait(
-                    lambda: bool(self._names) or self._news is not None or self._woken, deadline
+                    lambda: self._can_take() or self._news is not None or self._woken, deadline
                 )
                 if self._woken:
                     self._woken = False
                     return None
-                if not self._names:
+                if not self._can_take():
                     news, self._news = self._news, None
                     if news is None:
                         return None
@@ -202,6 +204,10 @@ class NvflareLine:
                     (self._inbox / name).rename(taken)
                 except FileNotFoundError:
                     continue  # its sender has taken it back
+                except OSError as error:
+                    self._note_trouble(error)
+                    self._take_at = time.monotonic() + self._check_interval
+                    continue  # a later look finds it again
             msg = self._read(name, taken)
             if msg is not None:
                 return msg
@@ -249,9 +255,21 @@ class NvflareLine:
             self._lose("the other end has taken the channel down", clean=True)
             self._make_folders()
             return
+        except OSError as error:
+            self._note_trouble(error)
+            return
         entries.sort(key=lambda entry: (entry[0].st_mtime_ns, entry[1]))
         self._names = deque(name for _, name in entries if not name.startswith("."))
         self._look_for_life(heard=bool(self._names))
+
+    def _can_take(self) -> bool:
+        return bool(self._names) and time.monotonic() >= self._take_at
+
+    def _note_trouble(self, error: OSError) -> None:
+        """A file system over a network has its moments: the next look may be better."""
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            logger.warning("the folder cannot be used pipe=%s error=%s", self._place, error)
 
     def _look_for_life(self, *, heard: bool) -> None:
         now = self._terms.clock()
