@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 USUAL = "http://127.0.0.1:8750"
-SECONDS = 90.0
+SECONDS = 180.0
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 """With this Python first, as in an environment that was activated."""
 
