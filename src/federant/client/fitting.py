@@ -47,21 +47,39 @@ def require_fit(
     }
     if not (missing or unexpected or misfits):
         return
+    who = f"this {model}"
+    raise mismatch(who, missing, unexpected, misfits, advice=advice, kind=model)
+
+
+def mismatch(
+    who: str,
+    missing: tuple[str, ...],
+    unexpected: tuple[str, ...],
+    misfits: Mapping[str, str],
+    *,
+    advice: str,
+    kind: str,
+    strict: bool = True,
+) -> ParameterMismatchError:
+    """The error that says all of this by name; without ``strict`` of the misfits alone.
+
+    ``who`` is what the model does not fit, a ``kind``.
+    """
     found = []
-    if missing:
-        found.append(f"it lacks {_shown(missing)}")
-    if unexpected:
-        found.append(f"it has {_shown(unexpected)}, which the {model} has not")
+    if strict and missing:
+        found.append(f"it lacks {listed(missing)}")
+    if strict and unexpected:
+        found.append(f"it has {listed(unexpected)}, which the {kind} has not")
     found += [f"{name!r} {why}" for name, why in list(misfits.items())[:_NAMES_SHOWN]]
     if len(misfits) > _NAMES_SHOWN:
         found.append(f"and {len(misfits) - _NAMES_SHOWN} more do not fit")
-    raise ParameterMismatchError(
-        f"the received model does not fit this {model}: {'; '.join(found)}. Nothing was loaded; "
-        f"{advice}",
+    return ParameterMismatchError(
+        f"the received model does not fit {who}: {'; '.join(found)}. Nothing was loaded; {advice}",
         *(missing, unexpected, misfits),
     )
 
 
-def _shown(names: Collection[str]) -> str:
+def listed(names: Collection[str]) -> str:
+    """The first few names, and how many more there are."""
     shown = ", ".join(repr(name) for name in list(names)[:_NAMES_SHOWN])
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"

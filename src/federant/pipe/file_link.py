@@ -31,7 +31,7 @@ from federant.pipe.file_life import (
     Terms,
     read_small,
 )
-from federant.pipe.file_place import remove_tree
+from federant.pipe.file_place import remove_tree, write_new
 from federant.pipe.sent import SentLog
 
 logger = logging.getLogger(__name__)
@@ -168,17 +168,7 @@ class FileLink:
     def write_aside(self, chunks: Iterable[memoryview]) -> Path:
         """A file with these bytes, for `post`; FileNotFoundError if the folder is gone."""
         path = self._aside()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            for chunk in chunks:
-                rest = chunk
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
+        write_new(path, chunks)
         return path
 
     def post(self, written: Path, *, waits: bool) -> int:

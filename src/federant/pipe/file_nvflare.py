@@ -28,7 +28,7 @@ from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError, PipeClosedError
 from federant.pipe.file_end import FileAccessor
 from federant.pipe.file_life import Terms
-from federant.pipe.file_place import FilePlace
+from federant.pipe.file_place import FilePlace, write_new
 from federant.pipe.file_wakeups import Wakeups
 from federant.pipe.local_frames import StoredFrame
 from federant.pipe.local_wire import INLINE_BYTES
@@ -293,7 +293,7 @@ class NvflareLine:
             self.accessor.write(data, str(path))
             return
         try:
-            _write_pieces(path, pieces)
+            write_new(path, pieces)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -333,7 +333,7 @@ class NvflareLine:
         frame = encode(data)
         folder = self._taken()
         path = folder / f"{time.time_ns():x}-{os.getpid()}"
-        _write_pieces(path, frame.chunks())
+        write_new(path, frame.chunks())
         return StoredFrame.of_file(
             SpoolReader(folder), path.name, frame.size, partial(path.unlink, missing_ok=True)
         )
@@ -370,20 +370,6 @@ def _message_of(name: str) -> Message:
         case [Message.REPLY, topic, req_id, msg_id]:
             return Message.new_reply(topic, None, req_id, msg_id)
     raise ValueError(f"{name!r:.200} is not the name of a message")
-
-
-def _write_pieces(path: Path, pieces: Any) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        for piece in pieces:
-            rest = piece
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

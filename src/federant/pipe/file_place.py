@@ -1,9 +1,11 @@
-"""Where a FilePipe's channel lies in the shared folder, and what becomes of junk there."""
+"""Where a FilePipe's channel lies in the shared folder: its files, and what becomes of junk."""
 
 import contextlib
 import logging
+import os
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +84,21 @@ class FilePlace:
 
     def __str__(self) -> str:
         return f"file pipe {self.root} channel={self.channel!r} mode={self.mode}"
+
+
+def write_new(path: Path, pieces: Iterable[memoryview]) -> None:
+    """A new file of these bytes, or none; FileNotFoundError if its folder is gone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def remove_tree(folder: Path) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from federant.client.fitting import ParameterMismatchError
+from federant.client.fitting import ParameterMismatchError, listed, mismatch
 from federant.client.torch.tensors import tensor_of
 
-_NAMES_SHOWN = 8
 _WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module"}
 _COMPILED = "_orig_mod"
 _EXTRA_STATE = "_extra_state"
@@ -58,7 +57,7 @@ def parameters_of(
     if names is not None:
         if unknown := tuple(name for name in names if name not in state):
             raise ParameterMismatchError(
-                f"{type(plain_module(module)).__name__} has no {_shown(unknown)}, which the names "
+                f"{type(plain_module(module)).__name__} has no {listed(unknown)}, which the names "
                 "ask for; build the module as the federation's model was built",
                 *((), unknown, {}),
             )
@@ -200,24 +199,10 @@ def _mismatch(
     *,
     strict: bool,
 ) -> ParameterMismatchError:
-    found = []
-    if strict and missing:
-        found.append(f"it lacks {_shown(missing)}")
-    if strict and unexpected:
-        found.append(f"it has {_shown(unexpected)}, which the module has not")
-    found += [f"{name!r} {why}" for name, why in list(misfits.items())[:_NAMES_SHOWN]]
-    if len(misfits) > _NAMES_SHOWN:
-        found.append(f"and {len(misfits) - _NAMES_SHOWN} more do not fit")
     advice = "build the same module at every site and for the initial model"
     if strict and not misfits:
         advice += ", or pass strict=False to load the names that both have"
-    return ParameterMismatchError(
-        f"the received model does not fit {type(plain_module(module)).__name__}: "
-        f"{'; '.join(found)}. Nothing was loaded; {advice}",
-        *(missing, unexpected, misfits),
+    who = type(plain_module(module)).__name__
+    return mismatch(
+        *(who, missing, unexpected, misfits), advice=advice, kind="module", strict=strict
     )
-
-
-def _shown(names: Collection[str]) -> str:
-    shown = ", ".join(repr(name) for name in list(names)[:_NAMES_SHOWN])
-    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
