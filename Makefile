@@ -46,7 +46,7 @@ unit: $(VENV)/.ready
 $(FRAMEWORKS)/.ready: lock/frameworks.txt pyproject.toml
 	@echo "Installing into $(FRAMEWORKS) (once; some minutes, 3 GB)..."
 	$(PYTHON) -m venv $(FRAMEWORKS)
-	$(FRAMEWORKS)/bin/python -m pip install --quiet $(FRAMEWORKS_PIP) -r lock/frameworks.txt
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --no-compile $(FRAMEWORKS_PIP) -r lock/frameworks.txt
 	$(FRAMEWORKS)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
