@@ -90,6 +90,7 @@ GOOD = batch_of(MetricBatch([Logged(0.0, Scalar("x", 1.0, 1)), Logged(1.0, note(
         GOOD | {"records": [{"no": "DXO"}]},
         GOOD | {"places": []},
         GOOD | {"times": [None]},
+        GOOD | {"times": [10**400]},
         GOOD | {"dropped": -1},
         GOOD | {"dropped": 1 << 63},
         GOOD | {"dropped": True},

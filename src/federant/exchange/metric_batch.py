@@ -102,7 +102,7 @@ def read_batch(data: Any) -> MetricBatch:
     """The batch again; ValueError for what is none, whoever made it."""
     try:
         return MetricBatch(list(_entries(data)), _count(data["dropped"]))
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise ValueError(f"this is no batch of records: {error!r}") from error
 
 
