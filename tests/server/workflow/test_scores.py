@@ -19,6 +19,7 @@ def test_numbers_count_by_name_and_what_is_none_is_left_out() -> None:
         "huge": 10**400,
         "parts": [1.0],
         "x" * 201: 1.0,
+        10**5000: 1.0,
     }
     assert scores_in(metrics) == {
         "by_class/7": 1.0,

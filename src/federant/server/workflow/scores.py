@@ -21,7 +21,10 @@ def scores_in(metrics: object, before: str = "") -> dict[str, float]:
     found: dict[str, float] = {}
     if isinstance(metrics, dict):
         for name, value in metrics.items():
-            path = f"{before}{name}"
+            try:
+                path = f"{before}{name}"
+            except ValueError:  # an int of more digits than Python writes
+                continue
             if len(path) > MOST_CHARS:
                 continue
             if isinstance(value, dict):
