@@ -78,6 +78,17 @@ def test_a_count_of_lost_records_that_is_none_counts_for_nothing(
     assert part.metrics_dropped == 3
 
 
+def test_a_count_of_lost_records_stays_one_that_can_be_shown(store: Store, submit: Submit) -> None:
+    job = submit(store, "site-1")
+    for batch in range(3):
+        events = [
+            Event(id=f"{batch}-{n}", kind="DROPPED", value=float(2**53 - 1)) for n in range(1000)
+        ]
+        store.add_events(job.id, "site-1", events)
+    (part,) = store.job_sites(job.id)
+    assert part.metrics_dropped == 2**53
+
+
 def test_events_are_found_by_kind_tag_and_site(store: Store, submit: Submit) -> None:
     job = submit(store, "site-1", "site-2")
     store.add_events(job.id, "site-1", [metric(1), metric(2, "acc")])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, case, func, insert, select, update
 
 from federant.link.messages import BlobRef, Event, EventKind
 from federant.server.wakeups import EVENTS_TOPIC, events_topic
@@ -17,6 +17,7 @@ from .tables import events, job_sites, metrics, sink_cursors
 from .transaction import Transaction
 
 _LARGEST_COUNT = 1 << 53
+"""So many lost records are counted at most, whatever a site says: SQL's integers end somewhere."""
 _TAGS_AT_ONCE = 500
 
 _UPDATE_SUMMARY = (
@@ -208,10 +209,12 @@ def _count_dropped(tx: Transaction, job_id: str, site: str, new: Iterable[Event]
         and 0 <= event.value < _LARGEST_COUNT  # a NaN is not
     )
     if lost:
+        lost = min(lost, _LARGEST_COUNT)
+        total = job_sites.c.metrics_dropped + lost
         tx.conn.execute(
             update(job_sites)
             .where(job_sites.c.job_id == job_id, job_sites.c.site == site)
-            .values(metrics_dropped=job_sites.c.metrics_dropped + lost)
+            .values(metrics_dropped=case((total > _LARGEST_COUNT, _LARGEST_COUNT), else_=total))
         )
 
 
