@@ -9,6 +9,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from federant.cli.app import app
+from federant.cli.plotting import plot_series
 from federant.link.messages import Event, SinkName
 from federant.link.operator import connect
 from federant.server.state import SinkCursor
@@ -88,6 +89,12 @@ def test_csv_of_one_site_has_its_values(server, job_id: str) -> None:
     assert result.stdout.splitlines()[1:] == ["server,loss,3,0.75,5.0"]
 
 
+def test_a_tag_controls_no_terminal_also_as_csv(server, job_id: str) -> None:
+    server.store.add_events(job_id, "site-3", [metric("\x1b[2Jred", 1.0, 1)])
+    result = federant_metrics(server, job_id, "--csv", "--site", "site-3")
+    assert result.stdout.splitlines()[1:] == ["site-3,[2Jred,1,1.0,5.0"]
+
+
 def test_a_plot_is_a_picture(server, job_id: str, tmp_path: Path) -> None:
     file = tmp_path / "loss.png"
     result = federant_metrics(server, job_id, "--plot", str(file))
@@ -95,6 +102,12 @@ def test_a_plot_is_a_picture(server, job_id: str, tmp_path: Path) -> None:
     height, width, _ = imread(file).shape
     assert height > 100
     assert width > 100
+
+
+def test_a_tag_with_dollars_is_no_formula(tmp_path: Path) -> None:
+    file = tmp_path / "cost.png"
+    plot_series({("$x^$ per $", "site-1"): [(0, 1.0)]}, file)
+    assert file.stat().st_size > 0
 
 
 def test_without_matplotlib_a_plot_says_what_to_install(

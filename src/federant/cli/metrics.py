@@ -22,6 +22,7 @@ from federant.cli.output import (
     print_table,
     set_up_log,
     table_of,
+    without_controls,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def _print_csv(values: Iterator[EventView]) -> None:
     writer.writerow(("site", "tag", "step", "value", "time"))
     for event in values:
         step = "" if event.step is None else event.step
-        writer.writerow((event.site or _SERVER, event.tag, step, event.value, event.time))
+        tag = without_controls(event.tag)
+        writer.writerow((event.site or _SERVER, tag, step, event.value, event.time))
 
 
 def _plot(job: Job, rows: list[MetricView], file: Path) -> None:

@@ -31,7 +31,7 @@ def plot_series(series: Series, file: Path) -> None:
             if own == tag:
                 marker = "." if len(points) <= _FEW else ""
                 axes.plot(*zip(*points, strict=True), marker=marker, label=site, linewidth=1)
-        axes.set_ylabel(tag)
+        axes.set_ylabel(tag, parse_math=False)  # a dollar in a tag is a dollar
         axes.grid(visible=True, alpha=0.3)
         if axes.lines:
             axes.legend(fontsize="small")
