@@ -74,7 +74,7 @@ def test_a_call_without_a_version_is_refused(ask: Ask, path: str) -> None:
     assert "speaks federant.link version (none)" in body["message"]
 
 
-@pytest.mark.parametrize("name", ["", "site.1", "-x", "a" * 65, "_operator"])
+@pytest.mark.parametrize("name", ["", "site.1", "-x", "a" * 65, "_operator", "server"])
 def test_a_caller_without_a_proper_name_is_refused(ask: Ask, name: str) -> None:
     headers = {**SITE, SITE_HEADER: name}
     status, body = ask("POST", "/link/v1/jobs/next", {}, headers)

@@ -51,6 +51,10 @@ NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 NAME_RULE: Final = "a letter or digit, then up to 63 letters, digits, '-' or '_'"
 """The pattern for people."""
 
+SERVER_NAME: Final = "server"
+"""Under it a workflow's own metrics and models stand beside those of the sites; no site may have
+it."""
+
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 """What a site, a job or a trainer may be called: safe as the name of a folder, and without dots,
 which separate the parts of a cell's name.  The one definition, with ``is_name``."""

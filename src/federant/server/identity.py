@@ -15,6 +15,7 @@ from federant.link.messages import (
     NAME_PATTERN,
     NAME_RULE,
     PROTOCOL,
+    SERVER_NAME,
     SITE_HEADER,
     VERSION,
     VERSION_HEADER,
@@ -52,6 +53,12 @@ async def site_of(name: _CallerHeader = "") -> str:
         raise RefusedError(
             ErrorCode.NO_SITE,
             f"the header {SITE_HEADER} must name the calling site ({NAME_RULE}), got {name!r}",
+        )
+    if name == SERVER_NAME:
+        raise RefusedError(
+            ErrorCode.NO_SITE,
+            f"no site may be called {name!r}: what the server tells of itself stands under that "
+            "name; give the site another in its file",
         )
     return name
 

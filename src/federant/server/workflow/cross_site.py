@@ -5,16 +5,14 @@ from __future__ import annotations
 from pydantic import PositiveFloat, PositiveInt
 
 from federant.exchange import DXO, DataKind, HeaderKey, Shareable
+from federant.link.messages import SERVER_NAME
 from federant.server.workflow.base import Workflow
 from federant.server.workflow.context import Context
 from federant.server.workflow.errors import TooFewSitesError
 from federant.server.workflow.scores import scores_in
 
 MODEL_OWNER = "model_owner"
-"""Key of a model's meta: whose it is, a site's name or SERVER."""
-
-SERVER = "server"
-"""The owner of the model that the job was submitted with."""
+"""Key of a model's meta: whose it is, a site's name; SERVER_NAME of the job's initial model."""
 
 Table = dict[str, dict[str, dict[str, float]]]
 """By the name of a score: by the model's owner: by the site that evaluated it."""
@@ -50,7 +48,7 @@ class CrossSite(Workflow):
         handed_in = ctx.broadcast(
             self.submit_task, request, timeout=self.submit_timeout, expect=(DataKind.WEIGHTS,)
         )
-        models = {} if ctx.initial_model is None else {SERVER: ctx.initial_model}
+        models = {} if ctx.initial_model is None else {SERVER_NAME: ctx.initial_model}
         found = {result.site: result.data for result in handed_in if result.ok}
         models |= dict(sorted(found.items()))
         if not models:
