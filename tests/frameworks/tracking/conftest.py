@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import time
@@ -65,6 +66,28 @@ class Stage:
         self.store.add_events(job.id, "site-1", every_kind(image, text))
         self.store.add_events(job.id, "site-2", [metric(1, 7.0)])
         self.store.add_events(job.id, "", [metric(1, 8.0)])
+
+    def log_nonsense(self, job: JobRow) -> None:
+        """What no client job of ours sends, and a number after it."""
+        whole = png(PIXELS)
+        files = {
+            "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+            "nothing": b"",
+            "cut": whole[:50],
+            "huge": whole[:16] + struct.pack(">II", 30_000, 30_000) + whole[24:],
+            "x" * 900: whole,
+        }
+        images = [
+            Event(id=f"i-{tag}"[:50], kind="IMAGE", tag=tag, text="an image", blob=blob, time=1001)
+            for tag, blob in ((tag, self.blobs.put([data])) for tag, data in files.items())
+        ]
+        others = [
+            Event(id="t", kind="TEXT", tag="\u00fc" * 900, text="a text", time=1001),
+            Event(id="m", kind="METRIC", tag="m" * 249 + "/m", value=1e300, step=-1, time=1e300),
+            Event(id="n", kind="METRIC", tag="past", value=1.0, step=1, time=-1e300),
+            Event(id="g", kind="TAG", tag="federant.site", text="site-2", time=1001),
+        ]
+        self.store.add_events(job.id, "site-1", [*images, *others, metric(1, 1.0, "after")])
 
 
 def metric(step: int, value: float, tag: str = "train/loss") -> Event:

@@ -134,6 +134,21 @@ def test_each_sites_part_becomes_a_run_and_what_comes_twice_is_there_once(
 
 
 @pytest.mark.timeout(900)
+def test_what_no_site_should_send_holds_nothing_up(tracking: TrackingServer, stage: Any) -> None:
+    job = stage.job()
+    stage.log_nonsense(job)
+    stage.feed(MLflowSink(MLflowSettings(tracking.url), stage.blobs), job)
+    client = MlflowClient(tracking.url)
+    run = run_of(client, job.id, "site-1")  # which a site's own tag cannot give to another
+    assert history(client, run, "after") == [(1, 1.0, 1_001_000)]
+    assert [step for step, _, _ in history(client, run, "past")] == [1]
+    (long,) = (name for name in run.data.metrics if name.startswith("mmm"))
+    assert run.data.metrics[long] == 1e300
+    names = [file.path for file in client.list_artifacts(run.info.run_id)]
+    assert {"images", "nothing.txt", "postscript.txt", "huge.txt"} < set(names)
+
+
+@pytest.mark.timeout(900)
 def test_a_second_value_of_a_parameter_holds_nothing_up(
     tracking: TrackingServer, stage: Any, metric: Any
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from federant.link.messages import Event
+from federant.link.messages import Event, SinkName
+from federant.server.tracking.prometheus import MOST_TAGS, exposition
 
 
 def samples(server: Any) -> dict[tuple[str, str, str], float]:
@@ -38,3 +39,18 @@ def test_the_newest_value_of_each_metric_is_on_the_page(server: Any, metric: Any
     server.kill()
     server.start()
     assert samples(server) == found
+
+
+def test_a_site_that_logs_under_ever_new_tags_does_not_fill_the_page(
+    stage: Any, metric: Any
+) -> None:
+    job = stage.job(SinkName.PROMETHEUS)
+    stage.store.add_events(job.id, "site-1", [metric(1, 1.0, f"t{n}") for n in range(MOST_TAGS)])
+    stage.store.add_events(job.id, "site-1", [metric(1, 1.0, f"u{n}") for n in range(7)])
+    stage.store.add_events(job.id, "site-2", [metric(1, 1.0)])
+    found = text_string_to_metric_families(exposition(stage.store).decode())
+    values = {family.name: family.samples for family in found}
+    sites = [sample.labels["site"] for sample in values["federant_metric"]]
+    assert (sites.count("site-1"), sites.count("site-2")) == (MOST_TAGS, 1)
+    (hidden,) = values["federant_metric_tags_hidden"]
+    assert (hidden.labels["site"], hidden.value) == ("site-1", 7.0)

@@ -73,6 +73,18 @@ def test_what_is_written_again_after_a_kill_is_there_once(
     assert scalars(tmp_path, job, "site-1", "train/loss") == [(1, "1.0"), (2, "2.0")]
 
 
+def test_what_no_site_should_send_holds_nothing_up(
+    tmp_path: Path, stage: Any, sink: TensorBoardSink
+) -> None:
+    job = stage.job()
+    stage.log_nonsense(job)
+    stage.feed(sink, job)
+    assert scalars(tmp_path, job, "site-1", "after") == [(1, "1.0")]
+    found = read(tmp_path, job, "site-1")
+    for tag in ("postscript", "nothing", "huge"):  # what the site says of an image is all there is
+        assert text(found, f"image/{tag}") == "an image"
+
+
 def test_a_file_that_somebody_has_removed_begins_anew(
     tmp_path: Path, stage: Any, sink: TensorBoardSink, metric: Any
 ) -> None:

@@ -78,8 +78,8 @@ def test_a_run_of_each_site_has_what_was_logged(
     place = stage.feed(sink, job)
     sink.finish(job, place)
     for site in ("site-1", "site-2", "server"):
-        until("the end", lambda site=site: finished(tmp_path / "wandb", f"{job.id}-{site}"))
-    rows = history(tmp_path / "wandb", f"{job.id}-site-1")
+        until("the end", lambda site=site: finished(tmp_path / "wandb", f"{job.id}.{site}"))
+    rows = history(tmp_path / "wandb", f"{job.id}.site-1")
     by_step = [(row.get("step"), row["train/loss"]) for row in rows if "train/loss" in row]
     assert [step for step, _ in by_step] == [0, 1, 2, 3]
     assert [str(value) for _, value in by_step] == ["0.5", "nan", "inf", "0.25"]
@@ -90,8 +90,23 @@ def test_a_run_of_each_site_has_what_was_logged(
     assert (together["sample/width"], together["sample/height"]) == (5, 4)
     assert [row["federant/event"] for row in rows] == sorted(row["federant/event"] for row in rows)
     for site, value in (("site-2", 7.0), ("server", 8.0)):
-        (row,) = history(tmp_path / "wandb", f"{job.id}-{site}")
+        (row,) = history(tmp_path / "wandb", f"{job.id}.{site}")
         assert (row["train/loss"], row["step"]) == (value, 1)
+
+
+@pytest.mark.timeout(900)
+def test_what_no_site_should_send_holds_nothing_up(
+    tmp_path: Path, stage: Any, sink: WandbSink, until: Any
+) -> None:
+    job = stage.job()
+    stage.log_nonsense(job)
+    sink.finish(job, stage.feed(sink, job))
+    until("the end", lambda: finished(tmp_path / "wandb", f"{job.id}.site-1"))
+    rows = history(tmp_path / "wandb", f"{job.id}.site-1")
+    together = {key: value for row in rows for key, value in row.items()}
+    assert together["after"] == 1.0
+    for tag in ("postscript", "nothing", "cut", "huge"):  # no library has looked at them
+        assert together[tag] == "an image"
 
 
 @pytest.mark.timeout(900)
@@ -103,8 +118,8 @@ def test_two_values_at_one_step_are_two_rows(
         job.id, "site-1", [metric(1, 1.0, "a"), metric(1, 2.0, "b"), metric(1, 3.0, "a")]
     )
     sink.finish(job, stage.feed(sink, job))
-    until("the end", lambda: finished(tmp_path / "wandb", f"{job.id}-site-1"))
-    rows = history(tmp_path / "wandb", f"{job.id}-site-1")
+    until("the end", lambda: finished(tmp_path / "wandb", f"{job.id}.site-1"))
+    rows = history(tmp_path / "wandb", f"{job.id}.site-1")
     assert [(row.get("a"), row.get("b")) for row in rows] == [(1.0, 2.0), (3.0, None)]
 
 
@@ -120,6 +135,6 @@ def test_a_job_that_names_wandb_is_fed_by_a_server_that_knows_how(
     job.stop()
     server.link.report_site_state(job.id, "ended")
     folder = server.folder / "server" / "wandb"
-    until("the row", lambda: len(history(folder, f"{job.id}-site-1")) == 1)
-    (run,) = (r.run for r in records(folder, f"{job.id}-site-1") if r.HasField("run"))
+    until("the row", lambda: len(history(folder, f"{job.id}.site-1")) == 1)
+    (run,) = (r.run for r in records(folder, f"{job.id}.site-1") if r.HasField("run"))
     assert (run.project, run.run_group, run.display_name) == ("p", job.id, "digits/site-1")

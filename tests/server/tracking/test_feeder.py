@@ -184,3 +184,20 @@ def test_a_job_with_which_the_sink_fails_holds_no_other_up(
     log(store, good, "2")
     notebook.until(lambda: notebook.written[good.id] == ["1", "2"])
     assert "not this one" in store.sink_cursor(bad.id, SinkName.MLFLOW).error
+
+
+def test_no_password_of_a_sinks_address_is_told(
+    store: Store, notebook: Notebook, start: Callable[[], Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(job: JobRow, events: Sequence[EventRow], place: Place) -> Place:
+        raise ConnectionError("POST http://ann:s3cr%2Fe@t@127.0.0.1:5000/api: nobody answers")
+
+    monkeypatch.setattr(notebook, "write", write)
+    job = submit(store, SinkName.MLFLOW)
+    log(store, job, "1")
+    start()
+    deadline = time.monotonic() + PATIENCE
+    while not (error := store.sink_cursor(job.id, SinkName.MLFLOW).error):
+        assert time.monotonic() < deadline, "the error was not noted"
+        time.sleep(0.01)
+    assert error == "ConnectionError: POST http://***@127.0.0.1:5000/api: nobody answers"

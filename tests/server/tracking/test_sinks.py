@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from federant.link import LinkRefused
-from federant.link.messages import Event, JobSpec, SinkName
+from federant.link.messages import Event, JobSpec, JobState, SinkName
 from federant.link.operator import connect
 from federant.server.services import Services
 from federant.server.state import Store
@@ -50,6 +50,18 @@ def test_a_job_tells_how_far_its_sinks_are(services: Services, serving, store: S
         store.save_sink_cursor(replace(cursor, seq=first.seq, error="the disk is full"))
         (sink,) = job.metrics().sinks
         assert (sink.sink, sink.behind, sink.error) == ("tensorboard", 2, "the disk is full")
+
+
+def test_jobs_that_ended_long_ago_are_not_asked_for(store: Store) -> None:
+    old, new = (
+        store.create_job(JobSpec(name=name, trainer="t", sinks=(SinkName.PROMETHEUS,)))
+        for name in ("a", "b")
+    )
+    ended = store.set_job_state(old.id, JobState.FINISHED).ended
+    assert ended is not None
+    found = store.open_sinks(SinkName.PROMETHEUS, ended_after=ended)
+    assert [job.id for job, _ in found] == [new.id]
+    assert len(store.open_sinks(SinkName.PROMETHEUS, ended_after=ended - 1)) == 2
 
 
 def test_each_job_has_its_own_sinks(store: Store) -> None:

@@ -127,14 +127,21 @@ def request_stop(tx: Transaction, job_id: str) -> JobRow:
     return get(tx, job_id)
 
 
-def with_open_sink(tx: Transaction, sink: str) -> list[tuple[JobRow, SinkCursor]]:
-    """The jobs that name the sink and are not all in it, with how far it is."""
+def with_open_sink(
+    tx: Transaction, sink: str, ended_after: float | None = None
+) -> list[tuple[JobRow, SinkCursor]]:
+    """The jobs that name the sink and are not all in it, with how far it is.
+
+    With ``ended_after`` only those that had not ended by then.
+    """
     found = (
         select(jobs.c.id)
         .join(sink_cursors, sink_cursors.c.job_id == jobs.c.id)
         .where(sink_cursors.c.sink == sink, sink_cursors.c.done.is_(False))
         .order_by(jobs.c.number)
     )
+    if ended_after is not None:
+        found = found.where(or_(jobs.c.ended.is_(None), jobs.c.ended > ended_after))
     ids = list(tx.conn.execute(found).scalars())
     return [(get(tx, job_id), events.cursor(tx, job_id, sink)) for job_id in ids]
 

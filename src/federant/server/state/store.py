@@ -331,10 +331,15 @@ class Store:
         with self._database.read() as tx:
             return event_log.cursor(tx, job_id, sink)
 
-    def open_sinks(self, sink: str) -> list[tuple[JobRow, SinkCursor]]:
-        """The jobs that name the sink, but for those that it has to the end, the oldest first."""
+    def open_sinks(
+        self, sink: str, *, ended_after: float | None = None
+    ) -> list[tuple[JobRow, SinkCursor]]:
+        """The jobs that name the sink, but for those that it has to the end, the oldest first.
+
+        ``ended_after``: without those that ended earlier (seconds since the epoch).
+        """
         with self._database.read() as tx:
-            return jobs.with_open_sink(tx, sink)
+            return jobs.with_open_sink(tx, sink, ended_after)
 
     def save_sink_cursor(self, cursor: SinkCursor) -> None:
         with self._database.write() as tx:

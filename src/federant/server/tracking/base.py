@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from federant.link.messages import BlobRef, EventKind
+from federant.link.messages import SERVER_NAME, EventKind
 from federant.server.blobs import BlobStore
 from federant.server.state import EventRow, JobRow
 
-SERVER: Final = "server"
-"""Whose metrics those are that the workflow itself told of."""
-
 _NOT_LOGGED: Final = frozenset({EventKind.STATUS, EventKind.DROPPED})
+
+_SECRET_IN_ADDRESS: Final = re.compile(r"(?<=://)[^/\s]*@")
 
 Place = Mapping[str, Any]
 """A sink's note of how far it is, as JSON has it."""
@@ -48,19 +49,29 @@ def logged(events: Iterable[EventRow]) -> list[EventRow]:
 
 
 def by_site(events: Iterable[EventRow]) -> dict[str, list[EventRow]]:
-    """The events of each site, in their order; the workflow's own under SERVER."""
+    """The events of each site, in their order; the workflow's own under SERVER_NAME."""
     found: dict[str, list[EventRow]] = {}
-    for site, group in groupby(events, key=lambda event: event.site or SERVER):
+    for site, group in groupby(events, key=lambda event: event.site or SERVER_NAME):
         found.setdefault(site, []).extend(group)
     return found
-
-
-def blob_bytes(blobs: BlobStore, blob: BlobRef) -> bytes:
-    return blobs.path(blob.digest).read_bytes()
 
 
 def whole_text(blobs: BlobStore, event: EventRow) -> str:
     """The event's text, also where it is so long that the event has only its beginning."""
     if event.blob is None or event.kind == EventKind.IMAGE:
         return event.text
-    return blob_bytes(blobs, event.blob).decode("utf-8", "replace")
+    return blobs.path(event.blob.digest).read_bytes().decode("utf-8", "replace")
+
+
+def shortened(name: str, size: int) -> str:
+    """The name in at most so many bytes; a digest makes up for what is cut off."""
+    if len(name.encode()) <= size:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    begin = name.encode()[: size - 1 - len(digest)].decode(errors="ignore")
+    return f"{begin.rstrip('/. ')}-{digest}"
+
+
+def words_of(error: BaseException) -> str:
+    """What a library says of an error, without a password in the address that it names."""
+    return _SECRET_IN_ADDRESS.sub("***@", f"{type(error).__name__}: {error}")

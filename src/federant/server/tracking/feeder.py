@@ -18,7 +18,7 @@ from federant.link.messages import SinkName
 from federant.server.state import JobRow, SinkCursor, Store
 from federant.server.wakeups import EVENTS_TOPIC, Wakeups
 
-from .base import Sink, logged
+from .base import Sink, logged, words_of
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class Feeder:
                 over = self._is_over(job)
                 rows = self._store.events(job.id, cursor.seq, _BATCH)
                 if not rows and not over:
+                    self._forget_failures(job)
                     break
                 if self._sink is None:
                     self._sink = self._open_sink()
@@ -115,8 +116,7 @@ class Feeder:
                     self._sink.finish(job, cursor.place)
                     cursor = replace(cursor, done=True, error="")
                 self._store.save_sink_cursor(cursor)
-                self._waits.pop(job.id, None)
-                self._next_try.pop(job.id, None)
+                self._forget_failures(job)
                 if cursor.done:
                     break
         except SQLAlchemyError:
@@ -131,12 +131,17 @@ class Feeder:
         late = job.ended is not None and time.time() - job.ended > _LATE_SECONDS
         return late or all(part.state.gone for part in self._store.job_sites(job.id))
 
+    def _forget_failures(self, job: JobRow) -> None:
+        """There is nothing that waits to be tried again."""
+        self._waits.pop(job.id, None)
+        self._next_try.pop(job.id, None)
+
     def _put_off(self, job: JobRow, cursor: SinkCursor, error: Exception) -> None:
         before = self._waits.get(job.id)
         seconds = _FIRST_RETRY_SECONDS if before is None else before * 2
         seconds = self._waits[job.id] = min(seconds, _LONGEST_RETRY_SECONDS)
         self._next_try[job.id] = time.monotonic() + seconds
-        text = f"{type(error).__name__}: {error}"[:_ERROR_CHARS]
+        text = words_of(error)[:_ERROR_CHARS]
         tell = _log.warning if before is None else _log.info
         tell(
             "sink fails sink=%s job=%s retry_seconds=%.1f error=%s",

@@ -25,15 +25,21 @@ from federant.link.messages import EventKind, JobState
 from federant.server.blobs import BlobStore
 from federant.server.state import EventRow, JobRow
 
-from .base import Place, Sink, blob_bytes, by_site, whole_text
+from .base import Place, Sink, by_site, shortened, whole_text, words_of
+from .images import png_in
 from .settings import MLflowSettings
 
 _log = logging.getLogger(__name__)
 
-_JOB_TAG: Final = "federant.job"
-_SITE_TAG: Final = "federant.site"
+_OURS: Final = "federant."
+"""What our tags begin with: by them a run is found again, so that no site may set them."""
+_JOB_TAG: Final = f"{_OURS}job"
+_SITE_TAG: Final = f"{_OURS}site"
 _NOT_IN_NAMES: Final = re.compile(r"[^\w\-. /:]")
-_NAME_CHARS: Final = 250
+_PATH_BYTES: Final = 200
+"""Fewer than MLflow allows in a name, and a file system in a file's."""
+_LAST_SECOND: Final = 253_402_300_799.0
+"""Of the year 9999; a site may tell of any time."""
 _PARAM_CHARS: Final = 6000
 _TAG_CHARS: Final = 5000
 _AT_ONCE: Final = 500
@@ -94,13 +100,14 @@ class MLflowSink(Sink):
     def _write(self, run: str, events: Sequence[EventRow]) -> None:
         metrics, params, tags = [], [], []
         for event in events:
-            name = _name(event.tag)
+            name = _path(event.tag)
             if event.value is not None:
-                metrics.append(Metric(name, event.value, int(event.time * 1000), event.step or 0))
+                metrics.append(Metric(name, event.value, _millis(event.time), event.step or 0))
             elif event.kind == EventKind.PARAMETER:
                 params.append(Param(name, event.text[:_PARAM_CHARS]))
             elif event.kind == EventKind.TAG:
-                tags.append(RunTag(name, event.text[:_TAG_CHARS]))
+                own = f"_{name}" if name.startswith(_OURS) else name
+                tags.append(RunTag(own, event.text[:_TAG_CHARS]))
         for start in range(0, len(metrics), _AT_ONCE):
             self._log(run, metrics=metrics[start : start + _AT_ONCE])
         for param in params:
@@ -125,15 +132,15 @@ class MLflowSink(Sink):
                 for metric in metrics:
                     self._log(run, metrics=[metric])
                 return
-            _log.warning("mlflow refuses run=%s error=%s", run, error)
+            _log.warning("mlflow refuses run=%s error=%s", run, words_of(error))
 
     def _log_artifacts(self, run: str, events: Iterable[EventRow]) -> None:
         for event in events:
-            if event.kind == EventKind.IMAGE and event.blob is not None:
+            if (image := png_in(self._blobs, event)) is not None:
                 with tempfile.TemporaryDirectory() as folder:
                     step = event.seq if event.step is None else event.step
                     file = Path(folder) / f"{step:09d}.png"
-                    file.write_bytes(blob_bytes(self._blobs, event.blob))
+                    file.write_bytes(image.file)
                     self._client.log_artifact(run, str(file), f"images/{_path(event.tag)}")
             elif event.value is None and event.kind not in (EventKind.PARAMETER, EventKind.TAG):
                 name = _path(event.tag)
@@ -146,12 +153,12 @@ def _is_refusal(error: MlflowException) -> bool:
     return error.get_http_status_code() in (400, 409, 413, 422)
 
 
-def _name(tag: str) -> str:
-    """A tag in the characters that MLflow allows in a name."""
-    return _path(_NOT_IN_NAMES.sub("_", tag))[:_NAME_CHARS]
+def _millis(seconds: float) -> int:
+    return int(min(max(seconds, 0.0), _LAST_SECOND) * 1000)
 
 
 def _path(tag: str) -> str:
-    """A tag as a path inside the run's artifacts: it cannot lead out of them."""
+    """A tag as MLflow's names and files may be called: it cannot lead out of a run's artifacts."""
     parts = [part.strip() for part in _NOT_IN_NAMES.sub("_", tag).split("/")]
-    return "/".join(part for part in parts if part.strip(".")) or "unnamed"
+    path = "/".join(part for part in parts if part.strip(".")) or "unnamed"
+    return shortened(path, _PATH_BYTES)

@@ -7,7 +7,6 @@ length, and what lies behind it is cut off before the next events are written.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,13 +22,12 @@ from federant.link.messages import EventKind
 from federant.server.blobs import BlobStore
 from federant.server.state import EventRow, JobRow
 
-from .base import Place, Sink, blob_bytes, by_site, whole_text
+from .base import Place, Sink, by_site, whole_text
+from .images import Png, png_in
 from .settings import TensorBoardSettings
 
 _VERSION: Final = "brain.Event:2"
 _TEXT_PLUGIN: Final = "text"
-_CHANNELS: Final = {0: 1, 4: 2, 2: 3, 6: 4}
-"""By PNG's colour type."""
 
 
 class TensorBoardSink(Sink):
@@ -56,8 +54,8 @@ class TensorBoardSink(Sink):
     def _value(self, event: EventRow) -> Any:
         if event.value is not None:
             return Summary.Value(tag=event.tag, simple_value=event.value)
-        if event.kind == EventKind.IMAGE and event.blob is not None:
-            return Summary.Value(tag=event.tag, image=_image(blob_bytes(self._blobs, event.blob)))
+        if (image := png_in(self._blobs, event)) is not None:
+            return Summary.Value(tag=event.tag, image=_image(image))
         prefix = f"{event.kind.lower()}/" if event.kind != EventKind.TEXT else ""
         text = whole_text(self._blobs, event).encode()
         return Summary.Value(
@@ -98,11 +96,10 @@ def _append(file: Path, size: int, created: float, events: Iterable[Any]) -> int
         return opened.tell()
 
 
-def _image(png: bytes) -> Any:
-    width, height, _, color_type = struct.unpack(">IIBB", png[16:26])
+def _image(png: Png) -> Any:
     return Summary.Image(
-        width=width,
-        height=height,
-        colorspace=_CHANNELS.get(color_type, 0),
-        encoded_image_string=png,
+        width=png.width,
+        height=png.height,
+        colorspace=png.channels,
+        encoded_image_string=png.file,
     )

@@ -7,6 +7,7 @@ them twice, told apart by ``federant/event``, the event's number in the job.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -17,11 +18,19 @@ from federant.link.messages import EventKind
 from federant.server.blobs import BlobStore
 from federant.server.state import EventRow, JobRow
 
-from .base import Place, Sink, blob_bytes, by_site, whole_text
+from .base import Place, Sink, by_site, shortened, whole_text
+from .images import Png, png_in
 from .settings import WandbSettings
+
+_log = logging.getLogger(__name__)
 
 _STEP: Final = "step"
 _EVENT: Final = "federant/event"
+_ROW_BYTES: Final = 32 << 20
+"""About what a row may have of texts and pixels before it is logged; what is over goes into another
+row of the same step."""
+_FILE_BYTES: Final = 150
+"""wandb makes a file's name of an image's tag, and lengthens it."""
 
 
 class WandbSink(Sink):
@@ -58,7 +67,7 @@ class WandbSink(Sink):
                 project=self._settings.project,
                 entity=self._settings.entity or None,
                 dir=str(self._settings.folder),
-                id=f"{job.id}-{site}",
+                id=f"{job.id}.{site}",
                 name=f"{job.spec.name}/{site}",
                 group=job.id,
                 job_type=site,
@@ -82,26 +91,45 @@ class WandbSink(Sink):
 
     def _log(self, run: Any, step: int | None, events: Sequence[EventRow]) -> None:
         row: dict[str, Any] = {}
+        size = 0
         for event in events:
             if event.kind == EventKind.PARAMETER:
                 run.config.update({event.tag: event.text}, allow_val_change=True)
             elif event.kind == EventKind.TAG:
                 run.summary[event.tag] = event.text
             else:
-                if event.tag in row:  # logged twice at one step: both are told
+                tag, value, more = self._entry(event)
+                # Logged twice at one step: both are told.
+                if tag in row or size + more > _ROW_BYTES:
                     run.log(row)
-                    row = {}
-                row |= {event.tag: self._value(event), _EVENT: event.seq}
+                    row, size = {}, 0
+                row |= {tag: value, _EVENT: event.seq}
+                size += more
                 if step is not None:
                     row[_STEP] = step
         if row:
             run.log(row)
 
-    def _value(self, event: EventRow) -> Any:
+    def _entry(self, event: EventRow) -> tuple[str, Any, int]:
+        """An event's tag and value in a row, and about how many bytes it takes there."""
         if event.value is not None:
-            return event.value
-        if event.kind == EventKind.IMAGE and event.blob is not None:
-            from PIL import Image  # what wandb itself needs for an image
+            return event.tag, event.value, 0
+        png = png_in(self._blobs, event)
+        if png is not None and (image := _image(png)) is not None:
+            tag = shortened(event.tag, _FILE_BYTES)
+            return tag, image, png.width * png.height * png.channels
+        text = whole_text(self._blobs, event)
+        return event.tag, text, len(text)
 
-            return wandb.Image(Image.open(io.BytesIO(blob_bytes(self._blobs, event.blob))))
-        return whole_text(self._blobs, event)
+
+def _image(png: Png) -> Any | None:
+    """As wandb takes it; None for a file that is damaged."""
+    from PIL import Image  # what wandb itself needs for an image
+
+    try:
+        opened = Image.open(io.BytesIO(png.file), formats=["PNG"])
+        opened.load()
+    except Exception as error:  # noqa: BLE001 - of many types, and none of them may hold others up
+        _log.warning("an image cannot be read error=%s", error)
+        return None
+    return wandb.Image(opened)
