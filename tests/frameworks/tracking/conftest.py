@@ -156,6 +156,12 @@ class RealServer:
             self.link.close()
             self._process = None
 
+    def stop(self) -> int:
+        """As an operator does it; the exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(PATIENCE_SECONDS)
+
     def submit(self, *sinks: str, name: str = "digits") -> Job:
         return self.operator.submit(trainer="t", name=name, sites=["site-1"], sinks=sinks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,22 @@ def test_two_values_at_one_step_are_two_rows(
     until("the end", lambda: finished(tmp_path / "wandb", f"{job.id}.site-1"))
     rows = history(tmp_path / "wandb", f"{job.id}.site-1")
     assert [(row.get("a"), row.get("b")) for row in rows] == [(1.0, 2.0), (3.0, None)]
+
+
+@pytest.mark.timeout(900)
+def test_a_service_that_does_not_answer_keeps_no_server_from_ending(
+    server: Any, metric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(240)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        server.config.write_text('[sinks.wandb]\nmode = "online"\n')
+        server.start()
+        server.log(server.submit("wandb"), metric(1, 1.0))
+        with silent.accept()[0]:
+            assert server.stop() == 0
 
 
 @pytest.mark.timeout(900)

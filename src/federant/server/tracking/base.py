@@ -39,6 +39,12 @@ class Sink(ABC):
     def finish(self, job: JobRow, place: Place) -> None:  # noqa: B027 - most have nothing to do
         """The job has ended, and this was all of it."""
 
+    def end_soon(self) -> None:  # noqa: B027 - most have nothing to do
+        """The server stops, whatever the sink is doing: called by another thread, before close().
+
+        Nothing that the sink has started may then hold up the end of the process for long.
+        """
+
     def close(self) -> None:  # noqa: B027 - most have nothing to do
         """The server stops; it may go on with every job when it is started again."""
 

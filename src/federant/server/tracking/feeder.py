@@ -57,6 +57,8 @@ class Feeder:
         self._thread.start()
 
     def stop(self) -> None:
+        if not self._stopping.is_set() and (sink := self._sink) is not None:
+            sink.end_soon()
         self._stopping.set()
         self._wakeups.notify(EVENTS_TOPIC)
 

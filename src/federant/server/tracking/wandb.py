@@ -6,12 +6,15 @@ them twice, told apart by ``federant/event``, the event's number in the job.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import threading
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
+import psutil
 import wandb
 
 from federant.link.messages import EventKind
@@ -29,6 +32,10 @@ _EVENT: Final = "federant/event"
 _ROW_BYTES: Final = 32 << 20
 """About what a row may have of texts and pixels before it is logged; what is over goes into another
 row of the same step."""
+_CORE: Final = "wandb-core"
+"""The process that wandb starts, which writes and sends."""
+_EXIT_SECONDS: Final = 15.0
+"""How long it may go on once the server stops."""
 _FILE_BYTES: Final = 150
 """wandb makes a file's name of an image's tag, and lengthens it."""
 
@@ -54,6 +61,13 @@ class WandbSink(Sink):
     def finish(self, job: JobRow, place: Place) -> None:  # noqa: ARG002
         for key in [key for key in self._runs if key[0] == job.id]:
             self._runs.pop(key).finish()
+
+    def end_soon(self) -> None:
+        # When the process ends, wandb waits for its own until that has sent all: for ever, where
+        # nobody answers. A thread cannot be started so late any more.
+        timer = threading.Timer(_EXIT_SECONDS, _end_core)
+        timer.daemon = True
+        timer.start()
 
     def close(self) -> None:
         while self._runs:
@@ -120,6 +134,14 @@ class WandbSink(Sink):
             return tag, image, png.width * png.height * png.channels
         text = whole_text(self._blobs, event)
         return event.tag, text, len(text)
+
+
+def _end_core() -> None:
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if child.name() == _CORE:
+                _log.warning("wandb has not sent all, wandb sync can pid=%d", child.pid)
+                child.kill()
 
 
 def _image(png: Png) -> Any | None:
