@@ -183,6 +183,12 @@ def test_what_is_no_python_is_refused_with_the_reason(source: bytes, said: str) 
         rewrite(source, load_table())
 
 
+def test_what_nests_too_deep_to_be_read_is_refused_and_not_a_crash() -> None:
+    source = "import nvflare.client as flare\nx = " + " + ".join(["1"] * 5000) + "\n"
+    with pytest.raises(UnreadableSourceError, match="nests too deep"):
+        rewrite(source.encode(), load_table())
+
+
 MODULES = sorted(load_table().modules)
 OTHERS = ["nvflare.apis.executor", "nvflare.recipe", "nvflare.fuel.utils.pipe", "os.path"]
 NAMES = ["DXO", "FLModel", "init", "receive", "patch", "MetaKey", "Nothing", "RC", "flare_agent"]

@@ -64,7 +64,14 @@ def may_import(source: bytes) -> bool:
 
 
 def rewrite(source: bytes, table: Table) -> Rewritten:
-    """The source with its imports moved; UnreadableSourceError if it is no Python."""
+    """The source with its imports moved; UnreadableSourceError if it is no Python that we read."""
+    try:
+        return _rewritten(source, table)
+    except RecursionError as error:
+        raise UnreadableSourceError("an expression in it nests too deep") from error
+
+
+def _rewritten(source: bytes, table: Table) -> Rewritten:
     try:
         module = cst.parse_module(source)
     except (cst.ParserSyntaxError, UnicodeDecodeError, SyntaxError, LookupError) as error:
