@@ -61,8 +61,8 @@ test-frameworks: $(FRAMEWORKS)/.ready $(NVFLARE)/.ready
 	  $(FRAMEWORKS)/bin/python -m pytest -n 2 --dist worksteal tests/frameworks
 
 docs: $(VENV)/.ready
-	$(BIN)/mkdocs build --strict
-	@echo "The site begins at build/docs/index.html"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The site begins at build/docs/index.html; its search needs a server: $(BIN)/python -m http.server -d build/docs"
 
 bench: $(VENV)/.ready
 	@for script in $(filter-out bench/exchange_rig.py,$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

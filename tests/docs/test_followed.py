@@ -25,7 +25,7 @@ from .conftest import ROOT, blocks, commands
 if TYPE_CHECKING:
     from .conftest import Block
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 USUAL = "http://127.0.0.1:8750"
 SECONDS = 180.0

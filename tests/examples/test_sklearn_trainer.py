@@ -13,7 +13,7 @@ ROUNDS = 6
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(900)
 def test_two_sites_learn_the_digits_that_each_has_only_half_of(federated: Any) -> None:
     example = runpy.run_path(str(EXAMPLE), run_name="example")
     job = federated(

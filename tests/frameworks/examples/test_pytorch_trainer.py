@@ -12,7 +12,7 @@ from federant.client.torch import load_parameters
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "pytorch_trainer.py"
 ROUNDS = 6
-SECONDS = 280.0
+SECONDS = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def example() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_two_sites_learn_the_digits_of_which_each_lacks_three(
     federated: Any, example: dict[str, Any]
 ) -> None:

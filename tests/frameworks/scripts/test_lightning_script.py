@@ -10,7 +10,7 @@ import torch
 
 from federant.link.operator import Job
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCRIPT = Path(__file__).with_name("lightning_train.py")
 SITES = ("site-1", "site-2")

@@ -13,7 +13,7 @@ import torch
 from federant.exchange import DXO, DataKind
 from federant.link.operator import Job
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCRIPT = Path(__file__).with_name("torch_evaluate_first.py")
 SITES = ("site-1", "site-2")

@@ -43,13 +43,13 @@ def failure(job: Job, site: str) -> str:
     return next(event.text for event in events if event.tag == "result")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_all_ranks_take_part_and_one_result_comes_of_it(job: Job):
     # Each round the ranks' totals are added: 1 + 2, then 3 + 1 + 3 + 2.
     assert job.model().data["total"].tolist() == [9.0]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("site", "rank"), [("site-2", 0), ("site-3", 1)])
 def test_the_crash_of_any_rank_is_told_with_its_traceback(job: Job, site: str, rank: int):
     text = failure(job, site)

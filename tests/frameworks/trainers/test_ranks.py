@@ -18,7 +18,7 @@ from federant.demo.federation import TRAINER, LocalFederation
 from federant.link.messages import JobState
 from federant.link.operator import Job
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LIGHTNING = Path(__file__).with_name("lightning_ranks.py")
 HUGGINGFACE = Path(__file__).with_name("huggingface_ranks.py")
