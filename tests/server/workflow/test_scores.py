@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import ml_dtypes
 import numpy as np
 import pytest
 
+from federant.codec import JaxArray, TorchArray, decode, encode
 from federant.server.workflow.scores import MOST_SCORES, MeanScores, scores_in
 
 
@@ -27,6 +31,33 @@ def test_numbers_count_by_name_and_what_is_none_is_left_out() -> None:
         "count": 3.0,
         "loss": 0.5,
     }
+
+
+@pytest.mark.parametrize("mark", [np.ndarray, TorchArray, JaxArray])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4", "u1", ml_dtypes.bfloat16])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_an_array_of_one_element_is_its_number(mark: Any, dtype: Any, shape: Any) -> None:
+    loss = np.full(shape, 2, dtype).view(mark)
+    assert scores_in({"loss": loss}) == {"loss": 2.0}
+    assert scores_in(decode(encode({"loss": loss}).to_bytes()).body) == {"loss": 2.0}
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(2),
+        np.zeros(0),
+        np.array(True),
+        np.array(1j),
+        np.array("0.5"),
+        np.array("2026-01-01", "M8[D]"),
+        np.array(np.nan),
+        np.array([np.inf], np.float32),
+        np.array(None, object),
+    ],
+)
+def test_any_other_array_is_no_score(array: Any) -> None:
+    assert scores_in({"array": array}) == {}
 
 
 @pytest.mark.parametrize("metrics", [None, "text", 1.0, [], {}])

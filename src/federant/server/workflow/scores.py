@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any, Final
+from typing import Final
+
+import numpy as np
+
+from federant.server.numbers import kind_of
 
 MOST_SCORES: Final = 100
 """How many of a site's scores are looked at."""
@@ -16,7 +20,8 @@ MOST_CHARS: Final = 200
 def scores_in(metrics: object, before: str = "") -> dict[str, float]:
     """The finite numbers in a dict by name, those of a dict in it by ``outer/inner``, sorted.
 
-    Texts and whatever else is in it are left out; so is what exceeds the limits above.
+    An array of one element, such as a framework's loss, is its number. Texts and whatever else is
+    in it are left out; so is what exceeds the limits above.
     """
     found: dict[str, float] = {}
     if isinstance(metrics, dict):
@@ -29,8 +34,8 @@ def scores_in(metrics: object, before: str = "") -> dict[str, float]:
                 continue
             if isinstance(value, dict):
                 found |= scores_in(value, f"{path}/")
-            elif _is_score(value):
-                found[path] = float(value)
+            elif (score := _score(value)) is not None:
+                found[path] = score
     return dict(sorted(found.items())[:MOST_SCORES])
 
 
@@ -53,10 +58,17 @@ class MeanScores:
         return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
-def _is_score(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
-        return False
+def _score(value: object) -> float | None:
+    """The finite number that a value is or holds, None if there is none."""
+    if isinstance(value, np.ndarray | np.generic):
+        if value.size != 1 or kind_of(value.dtype) not in "iuf":
+            return None
+        number = float(value.reshape(-1)[0])
+    elif isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    else:
+        try:
+            number = float(value)
+        except OverflowError:  # an int that no float can hold
+            return None
+    return number if math.isfinite(number) else None
