@@ -345,6 +345,32 @@ def test_a_model_with_nothing_in_it_is_refused(check: Check) -> None:
     assert refusal.rc == ReturnCode.RESULT_WRONG_NAMES
 
 
+@pytest.mark.parametrize(
+    "value", ["trained", "x" * 100_000, b"\x80", None, [], ["1.0"], np.str_("1"), 10**30]
+)
+@pytest.mark.parametrize("carries", [True, False])
+def test_a_model_without_numbers_is_refused_where_models_are_averaged(
+    check: Check, value: Any, carries: bool
+) -> None:
+    model = {"w": value}
+    refusal = check(weights(model), model=model if carries else {})
+    assert refusal is not None
+    assert refusal.rc == ReturnCode.RESULT_WRONG_KIND
+    assert "nothing to be averaged in the result, no number is in 'w'" in refusal.text
+    assert "numpy.asarray" in refusal.text
+    # A workflow that only passes models on takes any.
+    only_weights = (str(DataKind.WEIGHTS),)
+    assert check(weights(model), kinds=only_weights, model=model if carries else {}) is None
+
+
+@pytest.mark.parametrize(
+    "data", [{"w": [1.0, 2.0]}, {"w": 0.5}, {"w": np.zeros(3), "note": "trained", "more": []}]
+)
+def test_numbers_in_lists_or_beside_other_values_are_enough(check: Check, data: Any) -> None:
+    for model in (data, {}):
+        assert check(weights(data), model=model) is None
+
+
 # ---- trees ----------------------------------------------------------------------------------
 
 

@@ -188,7 +188,9 @@ class ResultChecker:
             return self._first_result(task)
 
         kinds = expected_kinds(task.expect)
-        refusal = _judged(task.name, kinds, path, task_model, first_result)
+        # Only what is averaged may be a difference; other models may be anything.
+        averaged = DataKind.WEIGHT_DIFF in kinds
+        refusal = _judged(task.name, kinds, path, task_model, first_result, averaged=averaged)
         rounds = task.expect.get(_BOOSTING_ROUNDS)
         if refusal is not None or rounds is None or path is None:
             return refusal
@@ -231,6 +233,7 @@ def refusal_of(
 
     ``name`` is the task's, and ``kinds`` are those of a DXO that its result may be (none: any).
     ``path`` is the result's frame, None if it has no body; ``model`` that of the task's data.
+    A model without numbers passes: whether it is to be averaged is the workflow's to say.
     """
     return _judged(name, kinds, path, lambda: _model_in(model) if model else None, lambda: None)
 
@@ -241,6 +244,8 @@ def _judged(
     path: Path | None,
     task_model: Callable[[], _Model | None],
     first_result: Callable[[], _Model | None],
+    *,
+    averaged: bool = False,
 ) -> Refusal | None:
     try:
         found = None if path is None else dxo_of(_body(path))
@@ -272,6 +277,7 @@ def _judged(
             template = first_result()
         misfit = None if template is None else template.shape.refusal(found)
         misfit = misfit or (_no_mean_refusal(found) if kinds else None)
+        misfit = misfit or (_no_numbers_refusal(found) if averaged else None)
         if misfit is not None:
             return misfit
     return _contents_refusal(found, path, model)
@@ -416,6 +422,19 @@ def _no_mean_refusal(found: DXO) -> Refusal | None:
                 "mean; return it in the meta, or as the list array.tolist()",
             )
     return None
+
+
+def _no_numbers_refusal(found: DXO) -> Refusal | None:
+    """Why a model without a single number cannot be averaged: one of the results would be kept."""
+    parts = (_part(value) for _, value in leaves(found.data))
+    if any(part is not None and kind_of(part[1]) in AVERAGED for part in parts):
+        return None
+    names = _shown({(name,) for name in found.data})
+    return Refusal(
+        ReturnCode.RESULT_WRONG_KIND,
+        f"there is nothing to be averaged in the result, no number is in {names}; return the "
+        "parameters as numpy arrays (numpy.asarray) or tensors",
+    )
 
 
 def _not_finite(name: str, what: str, numbers: _Numbers, dtype: np.dtype[Any]) -> Refusal:
