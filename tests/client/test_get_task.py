@@ -1,15 +1,18 @@
+import logging
 import math
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from federant.client import answers
-from federant.client.flare_agent import CallStateError, FlareAgent
+from federant.client import answers, silence
+from federant.client.flare_agent import AgentClosed, CallStateError, FlareAgent
 from federant.exchange import DXO, DataKind, HeaderKey, ReturnCode, Shareable
-from federant.pipe import Message, Pipe
+from federant.pipe import LocalPipe, Message, Mode, Pipe
 from federant.testing import FaultPipe
 
 
@@ -36,6 +39,80 @@ def test_without_a_task_it_returns_none_at_the_timeout(agent: FlareAgent) -> Non
     assert agent.get_task(timeout=0.01) is None
     assert agent.get_task(timeout=0) is None
     assert agent.get_task(timeout=-1) is None
+
+
+@pytest.fixture
+def warned(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], list[str]]:
+    """What was warned of a client job that is not heard, by agents that have no patience."""
+    monkeypatch.setattr(silence, "PATIENCE_SECONDS", 0.0)
+    caplog.set_level(logging.WARNING, silence.logger.name)
+    return lambda: [
+        record.getMessage() for record in caplog.records if record.name == silence.logger.name
+    ]
+
+
+def test_where_no_client_job_was_ever_heard_one_warning_names_the_pipe(
+    tmp_path: Path, warned: Callable[[], list[str]]
+) -> None:
+    pipe = LocalPipe(Mode.ACTIVE, tmp_path / "tpyo", "s3cret")
+    with FlareAgent(pipe=pipe) as agent:
+        assert agent.get_task(timeout=0.001) is None
+        assert agent.get_task(timeout=0.001) is None
+    (text,) = warned()
+    assert "LocalPipe(" in text
+    assert str(tmp_path / "tpyo") in text
+    assert "Is the job running" in text
+    assert "s3cret" not in text
+
+
+class Raises(logging.Handler):
+    """Raises a flag for a warning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flag = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            self.flag.set()
+
+
+def test_a_wait_without_end_is_warned_of_and_goes_on(
+    new_pipe: Any, background: Any, patience: float, warned: Callable[[], list[str]]
+) -> None:
+    heard = Raises()
+    silence.logger.addHandler(heard)
+    try:
+        with FlareAgent(pipe=new_pipe(), heartbeat_timeout=0) as agent:
+            waiting = background(agent.get_task)
+            assert heard.flag.wait(patience)
+            assert not waiting.done()
+    finally:
+        silence.logger.removeHandler(heard)
+    with pytest.raises(AgentClosed):
+        waiting.result(patience)
+    assert len(warned()) == 1
+
+
+def test_where_the_client_job_was_heard_nothing_is_said(
+    job: Any, agent: FlareAgent, warned: Callable[[], list[str]]
+) -> None:
+    for number in range(2):  # a message is read after the one before is taken in
+        reply = DXO(DataKind.WEIGHTS, {}).to_shareable()
+        job.send(Message.new_reply("train", reply, f"task-{number}"))
+    assert agent.get_task(timeout=0.001) is None
+    assert warned() == []
+
+
+def test_nothing_is_said_before_the_time_is_up(
+    tmp_path: Path, warned: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "PATIENCE_SECONDS", 3600.0)
+    with FlareAgent(pipe=LocalPipe(Mode.ACTIVE, tmp_path / "pipe")) as agent:
+        assert agent.get_task(timeout=0.001) is None
+    assert warned() == []
 
 
 @pytest.mark.parametrize("timeout", [0, -1.0])

@@ -32,6 +32,7 @@ from federant.client.failures import error_text, failure
 from federant.client.last_words import last_words
 from federant.client.metrics import MetricSender
 from federant.client.notices import Notices
+from federant.client.silence import Silence
 from federant.client.task import Task
 from federant.exchange import (
     DXO,
@@ -162,10 +163,12 @@ class FlareAgent:
         self._handler: PipeHandler | None = None
         self._answers: AnswerSender | None = None
         self._notices: Notices | None = None
+        self._silence: Silence | None = None
         if pipe is not None:
             self._handler = handler_for(pipe)
             self._answers = AnswerSender(self._handler, self._desk, try_seconds, max_resends)
             self._notices = Notices(self._handler, self._desk)
+            self._silence = Silence(self._handler)
             self._handler.set_message_cb(self._on_message)
             self._handler.set_duplicate_cb(self._on_duplicate)
             self._handler.set_status_cb(self._on_status)
@@ -278,7 +281,7 @@ class FlareAgent:
         answers = self._check_tasks("get_task")
         deadline = _deadline(timeout)
         while True:
-            errand = self._desk.take(deadline)
+            errand = self._take(deadline)
             if errand is None:
                 return None
             if errand.answer is not None:
@@ -297,6 +300,14 @@ class FlareAgent:
                 raise
             self._desk.hand_out(errand, task)
             return task
+
+    def _take(self, deadline: float | None) -> Errand | None:
+        if self._silence is not None and (ends := self._silence.ends()) is not None:
+            errand = self._desk.take(ends if deadline is None else min(ends, deadline))
+            if errand is not None or (deadline is not None and deadline < ends):
+                return errand
+            self._silence.tell()
+        return self._desk.take(deadline)
 
     def tasks(self) -> Iterator[Task]:
         """Task after task, until the job ends or stop() is called.
