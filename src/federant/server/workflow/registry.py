@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Final
@@ -57,14 +58,26 @@ def make_workflow(workflows: Workflows, name: str, params: Mapping[str, object])
     try:
         return found.model_validate(params)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        )
-        raise BadParamsError(
-            f"workflow {name} does not take these parameters: {'; '.join(problems)}; it takes "
-            f"{', '.join(found.model_fields)}"
-        ) from error
+        raise BadParamsError(_problems(name, found, error)) from error
+
+
+def _problems(name: str, workflow: type[Workflow], error: ValidationError) -> str:
+    fields = list(workflow.model_fields)
+    told = []
+    unknown = False
+    for problem in error.errors(include_url=False):
+        where = ".".join(map(str, problem["loc"]))
+        text = f"{where or 'params'}: {problem['msg']}"
+        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+            unknown = True
+            text = f"{where}: there is no such parameter"
+            if near := get_close_matches(where, fields, n=1):
+                text += f", did you mean {near[0]}?"
+        elif problem["loc"]:
+            text += f", got {problem['input']!r:.100}"
+        told.append(text)
+    problems = f"the parameters of workflow {name} are not right: {'; '.join(told)}"
+    return f"{problems}; it takes {', '.join(fields)}" if unknown else problems
 
 
 def _checked(name: str, found: object) -> type[Workflow]:
