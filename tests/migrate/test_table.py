@@ -55,6 +55,19 @@ def test_what_users_import_and_we_have_moves(module: str, name: str) -> None:
     assert found.target(name) == "federant.exchange"
 
 
+@pytest.mark.parametrize("module", ["nvflare.fuel.utils.constants", "nvflare.fuel.utils.pipe.pipe"])
+def test_a_pipes_mode_moves_from_each_module_that_users_take_it_from(module: str) -> None:
+    found = load_table().module(module)
+    assert found is not None
+    assert found.target("Mode") == "federant.pipe"
+
+
+def test_a_name_of_the_pipes_that_we_lack_is_not_explained_by_another() -> None:
+    advice = load_table().advice("nvflare.fuel.utils.pipe.pipe", "Nothing")
+    assert "federant.pipe.__all__" in advice
+    assert "FilePipe" not in advice
+
+
 @pytest.mark.parametrize("module", OF_JOBS)
 def test_the_parts_of_a_job_are_named_with_what_takes_their_place(module: str) -> None:
     advice = load_table().advice(module, "Anything")
