@@ -77,6 +77,10 @@ def ends_at_once():
     pass
 
 
+def joins_and_leaves():
+    federant.join()
+
+
 def never_joins():
     time.sleep(600)
 

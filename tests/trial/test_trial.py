@@ -101,6 +101,19 @@ def test_a_script_that_goes_on_after_the_end_of_the_job_is_ended_and_told() -> N
     (problem,) = report.problems()
     assert "did not end within 1 s of the job's end" in problem
     assert "agent.tasks()" in problem
+    assert report.end == "the check ended it, having seen no end of its own"
+
+
+def test_a_script_that_joins_and_leaves_at_once_is_told_how_it_ended() -> None:
+    report = tried("joins_and_leaves")
+    assert not report.ok
+    assert report.end == "exit status 0"
+
+
+def test_a_command_that_cannot_be_started_is_not_said_to_have_gone_on() -> None:
+    report = run_trial(TrialPlan(["./no-such-command"], SCRIPTS.parent, timeout=60.0))
+    assert not report.ok
+    assert report.end == "it was never started"
 
 
 def test_weights_that_do_not_fit_the_model_that_was_given_are_refused() -> None:

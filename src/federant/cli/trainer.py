@@ -150,7 +150,7 @@ def _show(report: TrialReport) -> None:
         "metrics that were logged:",
         (f"{seen.tag}  {seen.count} times, last {seen.last}" for seen in report.metrics.values()),
     )
-    _say(f"its end: {report.ended or 'it did not end by itself'}")
+    _say(f"its end: {report.end}")
     problems = report.problems()
     for text in problems:
         console.print("[bold red]wrong[/bold red]", end=" ")

@@ -89,6 +89,15 @@ class TrialReport:
     """The end of what the script printed."""
 
     @property
+    def end(self) -> str:
+        """How the script ended, in words, also where that was not seen."""
+        if self.ended:
+            return self.ended
+        if not self.starts:
+            return "it was never started"
+        return "the check ended it, having seen no end of its own"
+
+    @property
     def ok(self) -> bool:
         return not self.problems()
 
