@@ -32,8 +32,14 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def follow(server: Any, monkeypatch: pytest.MonkeyPatch) -> Follow:
     """Submits a job for these sites, lets this happen to it, and follows it.
 
-    The job ends as soon as a line that matches ``until`` is said.  Exit status, and the lines.
+    The job ends, also at its sites, as soon as a line that matches ``until`` is said.  Exit status,
+    and the lines.
     """
+
+    def leave(job_id: str) -> None:
+        for part in server.store.job_sites(job_id):
+            if part.state is SiteState.READY:
+                server.store.set_site_state(job_id, part.site, SiteState.ENDED)
 
     def run(
         *sites: str,
@@ -50,6 +56,7 @@ def follow(server: Any, monkeypatch: pytest.MonkeyPatch) -> Follow:
             say(text)
             if re.search(until, text):
                 server.store.set_job_state(job_id, end, error)
+                leave(job_id)
 
         monkeypatch.setattr(following, "_say", hear)
         if not until:
@@ -155,6 +162,26 @@ def test_a_metric_is_told_with_the_trainers_own_step(server, follow) -> None:
 
     _, said = follow("site-1", happened=happened)
     assert said[0] == "site-1 step=3 loss=0.25"
+
+
+def test_a_metric_that_comes_after_the_end_is_told_before_it(
+    server, follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, late = server.store.events, [Event(id="1", kind="METRIC", tag="loss", value=0.25)]
+
+    def events_and_then_the_last(job: str, *arguments: object, **filters: object) -> object:
+        found = events(job, *arguments, **filters)
+        if late:
+            server.store.add_events(job, "site-1", [late.pop()])
+            server.store.set_site_state(job, "site-1", SiteState.ENDED)
+        return found
+
+    def happened(job: str) -> None:
+        server.store.set_site_state(job, "site-1", SiteState.READY)
+
+    monkeypatch.setattr(server.store, "events", events_and_then_the_last)
+    _, said = follow("site-1", happened=happened)
+    assert said == ["site-1 loss=0.25", "finished; this job keeps no model"]
 
 
 def test_what_was_lost_and_what_was_shown_is_told(server, follow) -> None:

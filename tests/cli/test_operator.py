@@ -11,7 +11,7 @@ import safetensors.numpy
 from federant.codec import encode
 from federant.exchange import DXO, DataKind
 from federant.link import LinkConfigError, LinkRefused, LinkUnavailable, blob_ref, operator
-from federant.link.messages import Event, JobState
+from federant.link.messages import Event, JobState, SiteState
 from federant.link.operator import Federation, Job, connect
 from federant.server.blobs import FolderBlobs
 
@@ -196,6 +196,38 @@ def test_following_yields_events_until_the_job_has_ended(server, job: Job) -> No
             server.store.add_events(job.id, "site-1", [loss(2)])
             server.store.set_job_state(job.id, JobState.FINISHED)
     assert seen == [1, 2]
+
+
+def test_following_goes_on_to_the_last_metric_of_a_site_that_is_still_at_it(
+    server, federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = federation.submit(trainer="digits", sites=["site-1"])
+    events, late = server.store.events, [loss(3), loss(2)]
+
+    def events_and_then_one_more(*arguments: object, **filters: object) -> object:
+        found = events(*arguments, **filters)
+        if not found and late:
+            server.store.add_events(job.id, "site-1", [late.pop()])
+            if not late:
+                server.store.set_site_state(job.id, "site-1", SiteState.ENDED)
+        return found
+
+    monkeypatch.setattr(server.store, "events", events_and_then_one_more)
+    server.store.set_site_state(job.id, "site-1", SiteState.READY)
+    server.store.add_events(job.id, "site-1", [loss(1)])
+    server.store.set_job_state(job.id, JobState.FINISHED)
+    assert [event.step for event in job.follow(timeout=30)] == [1, 2, 3]
+
+
+def test_a_site_that_never_ends_is_waited_for_no_longer_than_told(
+    server, federation: Federation
+) -> None:
+    job = federation.submit(trainer="digits", sites=["site-1"])
+    server.store.set_site_state(job.id, "site-1", SiteState.READY)
+    server.store.add_events(job.id, "site-1", [loss(1)])
+    server.store.set_job_state(job.id, JobState.FINISHED)
+    replies = list(job.replies(timeout=30, late_seconds=0.1))
+    assert [event.step for reply in replies for event in reply.events] == [1]
 
 
 def test_replies_come_also_when_nothing_happens(server, job: Job) -> None:

@@ -38,12 +38,16 @@ from .messages import (
     ModelsReply,
     ModelView,
     SitesReply,
+    SiteState,
     SiteView,
     is_name,
 )
 
 _RETRY_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 60.0
+_LATE_SECONDS: Final = 5.0
+"""How long after a job's end the last metrics of its sites are waited for."""
+_LATE_LOOK_SECONDS: Final = 0.05
 _PAGE: Final = 10_000
 """How many events are asked for at once where all are wanted."""
 _BEHIND_ALL: Final = 1 << 62
@@ -191,10 +195,12 @@ class Job:
     def follow(
         self, timeout: float | None = None, *, patience: float = _PATIENCE_SECONDS
     ) -> Iterator[EventView]:
-        """Events from the first on, as they happen, until the job has ended.
+        """Events from the first on, as they happen, until the job has ended, also at its sites.
 
-        A server that is away (restarting, say) is waited for, ``patience`` seconds at most.
-        TimeoutError if the job has not ended ``timeout`` seconds after the call.
+        What a trainer logged last may come after the last result: sites that are still at it are
+        waited for, a few seconds at most.  A server that is away (restarting, say) is waited for,
+        ``patience`` seconds at most.  TimeoutError if the job has not ended ``timeout`` seconds
+        after the call.
         """
         for reply in self.replies(timeout, patience=patience):
             yield from reply.events
@@ -206,17 +212,23 @@ class Job:
         after: int = 0,
         patience: float = _PATIENCE_SECONDS,
         every: float = MAX_WAIT_SECONDS,
+        late_seconds: float = _LATE_SECONDS,
     ) -> Iterator[JobEventsReply]:
         """The same in the batches in which they come, at the latest each ``every`` seconds.
 
         So one may be empty: for those who look at something else as well.  Only events behind the
-        place ``after`` are told.
+        place ``after`` are told.  Sites are waited for ``late_seconds`` after the job's end.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         away_until: float | None = None
+        late_until: float | None = None
+        complete = late_seconds <= 0
         while True:
             left = MAX_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
             try:
+                if late_until is not None:
+                    # Asked before the events are: a site that has ended has sent all of its own.
+                    complete = time.monotonic() >= late_until or self._has_left_its_sites()
                 reply = self.events(after, max(0.0, min(left, every)))
             except LinkUnavailable:
                 now = time.monotonic()
@@ -226,11 +238,18 @@ class Job:
                 time.sleep(_RETRY_SECONDS)
                 continue
             away_until = None
-            yield reply
+            if late_until is None or reply.events:
+                yield reply
             after = reply.next
-            if reply.job_state.ended and not reply.events:
-                return
-            if left <= 0:
+            if reply.job_state.ended:
+                if complete and not reply.events:
+                    return
+                if late_until is None:
+                    late_until = time.monotonic() + late_seconds
+                    late_until = late_until if deadline is None else min(late_until, deadline)
+                elif not reply.events:
+                    time.sleep(_LATE_LOOK_SECONDS)  # an ended job's events are answered at once
+            elif left <= 0:
                 raise TimeoutError(
                     f"job {self.id} is {reply.job_state.value} after {timeout} s; wait longer, or "
                     "stop it"
@@ -241,9 +260,13 @@ class Job:
 
         TimeoutError if it has not ended in time (seconds); the job itself goes on.
         """
-        for _ in self.replies(timeout, after=_BEHIND_ALL):
+        for _ in self.replies(timeout, after=_BEHIND_ALL, late_seconds=0.0):
             pass
         return self.view()
+
+    def _has_left_its_sites(self) -> bool:
+        """No site is at work for the job any more; one that never was sends nothing."""
+        return all(part.state is not SiteState.READY for part in self.view().sites)
 
     def metrics(self) -> MetricsReply:
         """The metrics so far in a few numbers by site and tag, what was lost, how its sinks are."""
