@@ -267,6 +267,8 @@ class ClientJob:
         self._exchanger.stop()
         self._supervisor.wait(self._job.trainer.grace_seconds)
         self._supervisor.close()
+        # An external trainer, whose process is not known here, may still send its last metrics.
+        self._metrics.wait_until_left(self._job.trainer.grace_seconds)
         self._outbox.flush(_FLUSH_SECONDS)
         self._events.flush(_EVENTS_FLUSH_SECONDS)
         try:

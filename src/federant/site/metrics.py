@@ -66,6 +66,10 @@ class MetricRelay:
     def start(self) -> None:
         self._sessions.start()
 
+    def wait_until_left(self, timeout: float) -> bool:
+        """Wait until the trainer has left, and its last records are read; False if it stays."""
+        return self._sessions.wait_until_left(timeout)
+
     def close(self) -> None:
         self._sessions.close()
 

@@ -38,7 +38,7 @@ class PipeSessions:
         self._on_message = on_message
         self._on_left = on_left
         self._on_notice = on_notice
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._handler: PipeHandler | None = None
         self._closed = False
 
@@ -47,9 +47,23 @@ class PipeSessions:
         self._pipe.open(self._channel)
         self._begin()
 
+    def wait_until_left(self, timeout: float) -> bool:
+        """Wait until the trainer that was heard here, if one was, has left; False if it has not.
+
+        What it had sent before has been read then.
+        """
+        with self._lock:
+            handler = self._handler
+            if handler is None or not handler.peer_is_up_or_dead.is_set():
+                return True
+            return self._lock.wait_for(
+                lambda: self._handler is not handler or self._closed, timeout
+            )
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
+            self._lock.notify_all()
             handler = self._handler
         if handler is not None:
             handler.stop(close_pipe=False)
@@ -81,6 +95,7 @@ class PipeSessions:
             if self._closed:
                 return
             self._handler = handler
+            self._lock.notify_all()
             handler.start()
 
     def _left(self, message: Message, handler: PipeHandler) -> None:
