@@ -194,7 +194,6 @@ def test_what_the_sender_lets_pass_in_depth_the_reader_takes(wrap: Any) -> None:
         (DXO(DataKind.WEIGHTS, {"w": np.ones(1)}, {"m": 1}).to_shareable(), 22),
         ([Shareable() for _ in range(1000)], 5004),
     ],
-    ids=str,
 )
 def test_what_the_sender_lets_pass_in_number_the_reader_takes(body: Any, values: int) -> None:
     enough, too_few = Limits(items=values), Limits(items=values - 1)
