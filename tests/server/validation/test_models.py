@@ -1,7 +1,6 @@
-"""Results against their tasks: what each refusal is for, and what is not refused."""
+"""Weights and differences against the task's model: what is refused, and what is not."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -9,88 +8,12 @@ import numpy as np
 import pytest
 
 from federant.codec import JaxArray, encode
-from federant.exchange import DXO, DataKind, MetaKey, ReturnCode, Shareable
-from federant.server import validation
+from federant.exchange import DXO, DataKind, ReturnCode
 from federant.server.blobs import FolderBlobs
-from federant.server.boosters import BoosterLimits, frames
-from federant.server.state import JobRow, NewTask, Store, TaskRow, task_id
-from federant.server.validation import (
-    MODEL_KINDS,
-    ExpectedTrees,
-    Refusal,
-    ResultChecker,
-    expectation,
-)
+from federant.server.state import Store
+from federant.server.validation import MODEL_KINDS, ResultChecker, bodies
 
-Check = Callable[..., Refusal | None]
-
-MODEL = {
-    "layer": {"w": np.zeros((2, 3), np.float32), "b": np.zeros(3, np.float32)},
-    "batches": np.array(4),
-    "rate": 0.5,
-    "note": None,
-}
-STEPS = MetaKey.NUM_STEPS_CURRENT_ROUND
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """The model with another value in one place."""
-    model = {**MODEL, "layer": dict(MODEL["layer"])}  # type: ignore[arg-type]
-    *outer, last = path.split(".")
-    place: dict[str, Any] = model
-    for part in outer:
-        place = place[part]
-    place[last] = value
-    return model
-
-
-def weights(data: dict[str, Any], **meta: Any) -> DXO:
-    return DXO(DataKind.WEIGHTS, data, meta)
-
-
-@pytest.fixture
-def tasks(store: Store, submit: Callable[..., JobRow], blobs: FolderBlobs) -> Callable[..., Any]:
-    """Makes a step with a task for each of two sites: ``tasks(model, kinds)``."""
-    job = submit(store, "site-1", "site-2")
-    number = iter(range(100))
-
-    def make(model: dict[str, Any], kinds: tuple[str, ...] | ExpectedTrees) -> list[TaskRow]:
-        step = next(number)
-        blob = blobs.put(encode(weights(model).to_shareable()).chunks())
-        new = [
-            NewTask(task_id(job.id, step, site), site, "train", {}, blob, expectation(kinds))
-            for site in ("site-1", "site-2")
-        ]
-        store.begin_step(job.id, step, "broadcast", {}, new)
-        return store.step_tasks(job.id, step)
-
-    return make
-
-
-@pytest.fixture
-def check(store: Store, blobs: FolderBlobs, tasks: Callable[..., Any], tmp_path: Path) -> Check:
-    """Judges a result of a task that carries MODEL: ``check(dxo)``."""
-    checker = ResultChecker(store, blobs)
-
-    def judge(
-        result: DXO | Shareable | bytes | None,
-        *,
-        rc: str = ReturnCode.OK,
-        kinds: tuple[str, ...] | ExpectedTrees = MODEL_KINDS,
-        model: dict[str, Any] = MODEL,
-    ) -> Refusal | None:
-        task, _ = tasks(model, kinds)
-        path = None
-        if result is not None:
-            path = tmp_path / "result"
-            body = result.to_shareable() if isinstance(result, DXO) else result
-            path.write_bytes(body if isinstance(body, bytes) else encode(body).to_bytes())
-        return checker(task, path, rc)
-
-    return judge
-
-
-# ---- models ---------------------------------------------------------------------------------
+from .conftest import MODEL, STEPS, Check, changed, weights
 
 
 def test_a_model_like_the_tasks_passes(check: Check) -> None:
@@ -179,7 +102,7 @@ def test_a_model_that_does_not_fit_is_refused_by_name(
 def test_a_single_bad_number_in_a_large_tensor_is_found(
     check: Check, monkeypatch: pytest.MonkeyPatch, bad: float
 ) -> None:
-    monkeypatch.setattr(validation, "_CHUNK_BYTES", 1024)
+    monkeypatch.setattr(bodies, "CHUNK_BYTES", 1024)
     array = np.zeros(10_001, np.float32)
     array[-1] = bad
     refusal = check(weights({"w": array}), model={"w": np.zeros(10_001, np.float32)})
@@ -284,7 +207,7 @@ def test_a_difference_that_takes_the_model_beyond_its_dtype_is_refused(
 def test_a_single_bad_sum_in_a_large_tensor_is_found(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(validation, "_CHUNK_BYTES", 1024)
+    monkeypatch.setattr(bodies, "CHUNK_BYTES", 1024)
     model, difference = np.zeros(10_001, np.float32), np.zeros(10_001, np.float32)
     model[5_000] = difference[-1] = np.finfo("f4").max
     result = DXO(DataKind.WEIGHT_DIFF, {"w": difference})
@@ -313,23 +236,20 @@ def test_any_finite_number_above_zero_is_a_weight(check: Check, weight: Any) -> 
     assert check(weights(MODEL, **{STEPS: weight})) is None
 
 
-# ---- the first round of a model that the trainers make --------------------------------------
-
-
 def test_without_a_model_the_first_accepted_result_is_the_template(
     store: Store, blobs: FolderBlobs, tasks: Callable[..., Any]
 ) -> None:
-    checker = ResultChecker(store, blobs)
+    judge = ResultChecker(store, blobs)
     first, second = tasks({}, MODEL_KINDS)
     blob = blobs.put(encode(weights({"w": np.zeros(3)}).to_shareable()).chunks())
-    assert checker(first, blobs.path(blob.digest), ReturnCode.OK) is None
+    assert judge(first, blobs.path(blob.digest), ReturnCode.OK) is None
     store.commit_result(first.id, "site-1", 1, ReturnCode.OK, {}, blob)
 
     other = blobs.put(encode(weights({"w": np.zeros(4)}).to_shareable()).chunks())
-    refusal = checker(second, blobs.path(other.digest), ReturnCode.OK)
+    refusal = judge(second, blobs.path(other.digest), ReturnCode.OK)
     assert refusal is not None
     assert refusal.rc == ReturnCode.RESULT_WRONG_SHAPE
-    assert checker(second, blobs.path(blob.digest), ReturnCode.OK) is None
+    assert judge(second, blobs.path(blob.digest), ReturnCode.OK) is None
 
 
 def test_without_a_model_there_is_nothing_to_differ_from(check: Check) -> None:
@@ -369,163 +289,3 @@ def test_a_model_without_numbers_is_refused_where_models_are_averaged(
 def test_numbers_in_lists_or_beside_other_values_are_enough(check: Check, data: Any) -> None:
     for model in (data, {}):
         assert check(weights(data), model=model) is None
-
-
-# ---- trees ----------------------------------------------------------------------------------
-
-
-def test_trees_that_fit_the_booster_of_the_task_pass(check: Check, booster_text: Any) -> None:
-    model = {"booster": booster_text(rounds=20)}
-    grown = weights({"booster": booster_text(rounds=2)}, **{STEPS: 12})
-    assert check(grown, kinds=ExpectedTrees(2), model=model) is None
-
-
-@pytest.mark.parametrize(
-    ("result", "rc", "text"),
-    [
-        ({"booster": b"{L\x00"}, ReturnCode.RESULT_UNREADABLE, "which is no JSON"),
-        ({"booster": b"{" * 100_000}, ReturnCode.RESULT_UNREADABLE, "which is no JSON"),
-        ({"booster": None}, ReturnCode.RESULT_WRONG_KIND, "it must be bytes"),
-        ({"other": b"{}"}, ReturnCode.RESULT_WRONG_NAMES, "lacks 'booster' and has 'other'"),
-        ({"rounds": 3}, ReturnCode.RESULT_WRONG_SHAPE, "has 3 boosting rounds, the task asks"),
-        ({"features": 4}, ReturnCode.RESULT_WRONG_SHAPE, "features are 4, the federation's 3"),
-        ({"leaf": 1e39}, ReturnCode.RESULT_NOT_FINITE, "split_conditions holds a number"),
-    ],
-)
-@pytest.mark.parametrize("carries", [True, False])
-def test_trees_that_are_not_sound_or_do_not_fit_are_refused(
-    check: Check, booster_text: Any, result: dict[str, Any], rc: str, text: str, carries: bool
-) -> None:
-    if not carries and rc in (ReturnCode.RESULT_WRONG_NAMES, ReturnCode.RESULT_WRONG_SHAPE):
-        pytest.skip("there is no model yet that it could differ from")
-    if not {"booster", "other"} & result.keys():
-        result = {"booster": booster_text(**result)}
-    model = {"booster": booster_text()} if carries else {}
-    refusal = check(weights(result), kinds=ExpectedTrees(2), model=model)
-    assert refusal is not None
-    assert refusal.rc == rc
-    assert text in refusal.text
-
-
-def test_trees_are_refused_by_their_size_before_they_are_read(
-    check: Check, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frames, "FRAME_BYTES", 0)
-    monkeypatch.setattr(validation, "RESULT_LIMITS", BoosterLimits(text_bytes=100))
-    refusal = check(weights({"booster": b"x" * 10_000}), kinds=ExpectedTrees(1), model={})
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_UNREADABLE
-    assert "and a booster may have 100" in refusal.text
-
-
-def test_a_weight_of_trees_must_be_sane_too(check: Check, booster_text: Any) -> None:
-    grown = weights({"booster": booster_text()}, **{STEPS: -1})
-    refusal = check(grown, kinds=ExpectedTrees(1), model={})
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_BAD_WEIGHT
-
-
-def test_without_a_booster_the_first_accepted_result_is_the_template(
-    store: Store, blobs: FolderBlobs, tasks: Callable[..., Any], booster_text: Any
-) -> None:
-    checker = ResultChecker(store, blobs)
-    first, second = tasks({}, ExpectedTrees(1))
-    body = weights({"booster": booster_text()}).to_shareable()
-    blob = blobs.put(encode(body).chunks())
-    assert checker(first, blobs.path(blob.digest), ReturnCode.OK) is None
-    store.commit_result(first.id, "site-1", 1, ReturnCode.OK, {}, blob)
-
-    other = blobs.put(encode(weights({"booster": booster_text(features=4)})).chunks())
-    refusal = checker(second, blobs.path(other.digest), ReturnCode.OK)
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_WRONG_SHAPE
-    assert checker(second, blobs.path(blob.digest), ReturnCode.OK) is None
-
-
-# ---- kinds ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("result", "got"),
-    [
-        (DXO(DataKind.METRICS, {"loss": 0.1}), "a DXO of kind METRICS"),
-        (Shareable(), "an empty result"),
-        (None, "an empty result"),
-    ],
-)
-def test_another_kind_than_the_task_asks_for_is_refused(
-    check: Check, result: DXO | Shareable | None, got: str
-) -> None:
-    refusal = check(result)
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_WRONG_KIND
-    assert f"task train asks for WEIGHTS or WEIGHT_DIFF, the result is {got}; " in refusal.text
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        DXO(DataKind.METRICS, {"loss": float("nan"), "per_class": np.array([np.nan, 1])}),
-        DXO(DataKind.APP_DEFINED, {"report": "x" * 10_000}),
-        DXO(DataKind.STATISTICS, {"count": 3}),
-        DXO(DataKind.COLLECTION, {"a": DXO(DataKind.METRICS, {"loss": float("inf")})}),
-        DXO(DataKind.COLLECTION, {"model": weights({"other": np.zeros(9)})}),
-        Shareable({"anything": [1, 2]}),
-        Shareable(),
-        None,
-    ],
-)
-def test_what_is_no_model_is_judged_as_what_it_is(
-    check: Check, result: DXO | Shareable | None
-) -> None:
-    assert check(result, kinds=()) is None
-
-
-def test_metrics_pass_where_metrics_are_asked_for(check: Check) -> None:
-    assert check(DXO(DataKind.METRICS, {"loss": 0.1}), kinds=(DataKind.METRICS,)) is None
-
-
-def test_a_model_in_a_collection_must_be_finite_too(check: Check) -> None:
-    bad = DXO(DataKind.COLLECTION, {"a": weights({"w": np.array([np.nan])})})
-    refusal = check(bad, kinds=(DataKind.COLLECTION,))
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_NOT_FINITE
-
-
-def test_an_entry_of_a_collection_that_is_no_dxo_is_refused(check: Check) -> None:
-    refusal = check(DXO(DataKind.COLLECTION, {"a": 3}), kinds=())
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_WRONG_KIND
-
-
-def test_a_failure_is_not_judged(check: Check) -> None:
-    assert check(None, rc=ReturnCode.TRAINER_DIED) is None
-
-
-# ---- frames ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        b"",
-        b"junk",
-        b"\xff" * 100,
-        encode(weights(MODEL).to_shareable()).to_bytes()[:-1],
-        encode({"a": 1}).to_bytes(),
-        encode(Shareable({"DXO": {"kind": "WEIGHTS", "data": 3}})).to_bytes()[:40],
-    ],
-)
-def test_what_is_no_frame_of_a_result_is_unreadable(check: Check, frame: bytes) -> None:
-    refusal = check(frame)
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_UNREADABLE
-
-
-def test_a_shareable_whose_dxo_is_broken_is_unreadable(check: Check) -> None:
-    broken = weights(MODEL).to_shareable()
-    broken["DXO"] = {"kind": "WEIGHTS", "data": [1, 2]}
-    refusal = check(broken)
-    assert refusal is not None
-    assert refusal.rc == ReturnCode.RESULT_UNREADABLE
-    assert "data must be a dict" in refusal.text
