@@ -145,9 +145,9 @@ def test_a_model_that_holds_nothing_is_refused_and_the_result_is_still_due(
     answer(job, background, FLModel(metrics={"report": "all is well"}), ctx=ctx)
 
 
-def test_the_type_of_what_is_sent_is_checked_first() -> None:
+def test_the_type_of_what_is_sent_is_checked_first(ctx: APIContext) -> None:
     with pytest.raises(TypeError, match="send needs an FLModel, got dict"):
-        flare.send({"w": 1})  # type: ignore[arg-type]
+        flare.send({"w": 1}, ctx=ctx)  # type: ignore[arg-type]
 
 
 def test_send_says_when_the_client_job_did_not_accept(

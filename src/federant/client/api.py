@@ -111,11 +111,6 @@ def send(model: FLModel, clear_cache: bool = True, ctx: APIContext | None = None
             params nor metrics.
         DifferenceError: there is no difference; the text says why.
     """
-    if not isinstance(model, FLModel):
-        raise TypeError(
-            f"send needs an FLModel, got {type(model).__name__}: "
-            "send(FLModel(params=..., metrics=...))"
-        )
     return get_context(ctx).api.send(model, clear_cache)
 
 

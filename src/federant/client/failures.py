@@ -13,12 +13,15 @@ ERROR_LENGTH = 16 * 1024
 
 def failure(rc: str, text: str, *, crashed: bool = False) -> Shareable:
     """What the client job is told; ``crashed``: by a process that dies of an exception."""
-    # A file name in it may hold bytes that are no text, which could not travel.
-    clean = text[-ERROR_LENGTH:].encode("utf-8", "replace").decode("utf-8")
-    headers: dict[str, Any] = {HeaderKey.ERROR: clean}
+    headers: dict[str, Any] = {HeaderKey.ERROR: text_that_travels(text[-ERROR_LENGTH:])}
     if crashed:
         headers[HeaderKey.CRASHED] = True
     return make_reply(rc, headers)
+
+
+def text_that_travels(text: str) -> str:
+    """With a mark for what is no text: a file name in an error's may hold bytes that are none."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def error_text(error: BaseException) -> str:

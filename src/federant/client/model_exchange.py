@@ -6,11 +6,12 @@ Everything goes through an agent; how it talks, and which process it is in, is n
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Final
 
 from federant.client.difference import Received
 from federant.client.errors import AgentClosed, AgentEndException, ApiCallError, DifferenceError
-from federant.client.talker import Talker
+from federant.client.talker import Talker, Together
 from federant.client.task import Task
 from federant.exchange import (
     AnalyticsDataType,
@@ -75,28 +76,15 @@ class ModelExchange:
 
         Where the task wants a difference and the model is whole, the difference is what is sent.
         """
-        task = self._due
-        if task is None:
-            raise ApiCallError(self._why_nothing_is_due())
-        if model.params is None and model.metrics is None:
-            raise ApiCallError(
-                f"the model sent for task {task} has neither params nor metrics; give "
-                "FLModel(params=...), or FLModel(metrics=...) for an evaluation"
-            )
-        answer = self._as_wanted(model, task, spare=not clear_cache)
-        try:
-            accepted = self._agent.submit_result(answer)
-        except Exception:
-            # Nothing was sent, and the script may put right what was wrong.
-            if self._received is not None and answer is not model:
-                self._received.keep(model.params)
-            raise
+        submit = partial(self._submit, model, spare=not clear_cache)
+        # Whatever is wrong is found where it is sent: the other ranks wait for what comes of it.
+        accepted = self._agent.same(submit) if isinstance(self._agent, Together) else submit()
+        self._last = f"{self._due} was sent" + ("" if accepted else ", and was not accepted")
         self._due = None
-        self._last = f"{task} was sent" + ("" if accepted else ", and was not accepted")
         if clear_cache:
             if self._model is not None:
                 self._model.params = self._model.optimizer_params = None
-            if accepted:
+            if accepted and isinstance(model, FLModel):
                 model.params = model.optimizer_params = None
             self.clear()
         return accepted
@@ -168,6 +156,30 @@ class ModelExchange:
         wants_difference = task.headers.get(HeaderKey.TRANSFER_TYPE) == ParamsType.DIFF
         if wants_difference and task.data.params_type == ParamsType.FULL:
             self._received = Received(task.data.params)
+
+    def _submit(self, model: FLModel, *, spare: bool) -> bool:
+        """Sends what the task wants of the model; errors as those of ``send``."""
+        if not isinstance(model, FLModel):
+            raise TypeError(
+                f"send needs an FLModel, got {type(model).__name__}: "
+                "send(FLModel(params=..., metrics=...))"
+            )
+        task = self._due
+        if task is None:
+            raise ApiCallError(self._why_nothing_is_due())
+        if model.params is None and model.metrics is None:
+            raise ApiCallError(
+                f"the model sent for task {task} has neither params nor metrics; give "
+                "FLModel(params=...), or FLModel(metrics=...) for an evaluation"
+            )
+        answer = self._as_wanted(model, task, spare=spare)
+        try:
+            return self._agent.submit_result(answer)
+        except Exception:
+            # Nothing was sent, and the script may put right what was wrong.
+            if self._received is not None and answer is not model:
+                self._received.keep(model.params)
+            raise
 
     def _as_wanted(self, model: FLModel, task: Task, *, spare: bool) -> FLModel:
         """The model, or its difference from the one received; ``spare`` that one."""

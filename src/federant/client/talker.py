@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from federant.client.errors import ApiCallError, JoinError
@@ -31,6 +33,17 @@ class Talker(Protocol):
     def submit_result(self, result: FLModel) -> bool: ...
     def log(self, record: DXO) -> bool: ...
     def stop(self) -> None: ...
+
+
+class Together(ABC):
+    """A talker of one of many processes that go together: what befalls rank 0 befalls all."""
+
+    @abstractmethod
+    def same(self, act: Callable[[], bool]) -> bool:
+        """Called by all ranks alike: what ``act`` returns or raises in rank 0, the only one to act.
+
+        ``act`` may submit a result; in the others nothing is done.
+        """
 
 
 class Bystander:

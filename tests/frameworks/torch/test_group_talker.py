@@ -64,6 +64,26 @@ def test_a_result_that_cannot_travel_is_an_error_in_every_rank(seen: list[dict[s
     assert [rank["unsent"] for rank in seen] == ["TypeError: metrics['object'] cannot travel"] * 2
 
 
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        ("key", "DifferenceError: no key is common to the model sent and the model received"),
+        ("shape", "DifferenceError: 'w' has shape (4,) in the model sent and (3,)"),
+        (
+            "empty",
+            "ApiCallError: the model sent for task 'train t1' has neither params",
+        ),
+        ("dict", "TypeError: send needs an FLModel, got dict"),
+        ("again", "ApiCallError: the result of task 'validate t2' was sent, and was not accepted"),
+    ],
+)
+def test_whatever_is_wrong_with_rank_0s_model_is_the_same_error_in_every_rank(
+    seen: list[dict[str, Any]], sent: str, error: str
+):
+    assert seen[0][sent].startswith(error)
+    assert seen[1][sent] == seen[0][sent]
+
+
 def test_a_timeout_passes_for_all(seen: list[dict[str, Any]]):
     assert [rank["none"] for rank in seen] == [None, None]
 
@@ -73,8 +93,14 @@ def test_the_end_of_the_job_is_the_end_for_all(seen: list[dict[str, Any]]):
 
 
 def test_any_failure_of_rank_0_ends_the_wait_of_the_others(seen: list[dict[str, Any]]):
-    assert seen[0]["failed"] == "OSError: the disk is full"
-    assert seen[1]["failed"] == "ApiCallError: rank 0 failed: OSError: the disk is full"
+    full, name, key = "OSError: the disk is full", "FileNotFoundError: no x", "KeyError: 'w'"
+    assert seen[0]["failed"] == [full, f"{name}\udc80", key]
+    # An error that the others do not know is its base there, and what is no text cannot travel.
+    assert seen[1]["failed"] == [
+        full,
+        f"OSError: rank 0 failed: {name}?",
+        f"ApiCallError: rank 0 failed: {key}",
+    ]
 
 
 def test_a_metric_is_logged_once(seen: list[dict[str, Any]]):

@@ -60,7 +60,7 @@ class Scripted:
 def error_of(call: Any) -> str:
     try:
         call()
-    except (FlareAgentException, TypeError, OSError) as error:
+    except (FlareAgentException, TypeError, OSError, KeyError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -83,17 +83,28 @@ def main(rank: int, store: str) -> dict[str, Any]:
     seen["task"] = [api.get_task_name(), model.params["w"].tolist(), model.current_round]
     seen["logged"] = api.log("loss", 0.5, AnalyticsDataType.SCALAR)
     seen["unsent"] = error_of(lambda: api.send(FLModel(metrics={"object": object()})))
+    good = FLModel(params={"w": np.ones(3)})
+    wrong: dict[str, Any] = {
+        "key": FLModel(params={"v": np.ones(3)}),
+        "shape": FLModel(params={"w": np.ones(4)}),
+        "empty": FLModel(),
+        "dict": {"w": np.ones(3)},
+    }
+    for name, sent in wrong.items():
+        # Only in rank 0 something is wrong: the others have no part in it, and yet they hear of it.
+        seen[name] = error_of(lambda sent=sent: api.send(sent if rank == 0 else good))
     params = {"w": np.full(3, 5.0) + rank}
     seen["accepted"] = api.send(FLModel(params=params))
     seen["none"] = api.receive(timeout=0.1)
     second = api.receive()
     assert second is not None
     seen["second"] = [api.is_evaluate(), second.params["w"].tolist()]
-    seen["refused"] = api.send(FLModel(metrics={"accuracy": 0.5}))
+    seen["refused"] = api.send(FLModel(metrics={"accuracy": 0.5}) if rank == 0 else FLModel())
+    seen["again"] = error_of(lambda: api.send(good))
     seen["running"] = api.is_running()
     if agent is not None:
-        agent.tasks.append(OSError("the disk is full"))
-    seen["failed"] = error_of(api.receive)
+        agent.tasks += [OSError("the disk is full"), FileNotFoundError("no x\udc80"), KeyError("w")]
+    seen["failed"] = [error_of(api.receive) for _ in range(3)]
     if agent is not None:
         seen["results"] = [agent.results[0].params["w"].tolist(), agent.results[1].metrics]
         seen["types"] = [str(result.params_type) for result in agent.results]

@@ -5,7 +5,9 @@ Every call but ``log`` and ``stop`` is made by all ranks, in the same order.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
 
 import torch.distributed as dist
 
@@ -16,15 +18,19 @@ from federant.client.errors import (
     AgentPeerGoneException,
     ApiCallError,
     CallStateError,
+    DifferenceError,
+    FlareAgentException,
 )
+from federant.client.failures import text_that_travels
 from federant.client.join import stand_by
 from federant.client.ranks import process_rank
-from federant.client.talker import Talker, talker_for
+from federant.client.talker import Talker, Together, talker_for
 from federant.client.task import Task
 from federant.client.torch.broadcast import Broadcast
 from federant.exchange import DXO, FLModel, FLModelUtils
+from federant.spool import SpoolError
 
-_SAME_ERRORS = {
+_SAME_ERRORS: Final[dict[str, type[Exception]]] = {
     kind.__name__: kind
     for kind in (
         AgentAbortException,
@@ -33,14 +39,22 @@ _SAME_ERRORS = {
         AgentPeerGoneException,
         CallStateError,
         ApiCallError,
+        DifferenceError,
+        FlareAgentException,
+        SpoolError,
         TypeError,
         ValueError,
+        OSError,
+        RuntimeError,
     )
 }
-"""What the others raise as rank 0 did; anything else becomes an ApiCallError there."""
+"""What the others raise as rank 0 did, so that a script catches the same in every rank.
+
+Of a subclass its nearest base among these; anything else becomes an ApiCallError there.
+"""
 
 
-class GroupTalker:
+class GroupTalker(Together):
     """One rank's; ``agent`` is rank 0's alone, and None in the others.
 
     Made before the process group, rank 0's may already take its first task; ``meet`` hands that on.
@@ -80,27 +94,29 @@ class GroupTalker:
         if self._broadcast is None:
             self._first = self._agent.get_task(timeout)
             return self._first
-        try:
+        with _errors_told_through(self._broadcast):
             task = self._agent.get_task(timeout)
-        except Exception as error:
-            self._tell_error(error)
-            raise
-        self._broadcast.give({"task": _message(task)})
+            message = _message(task)
+        self._broadcast.give({"task": message})
         return task
 
-    def submit_result(self, result: FLModel) -> bool:
-        """Rank 0's result goes; every rank gets the answer. The ranks hold the same model then."""
+    def same(self, act: Callable[[], bool]) -> bool:
         self.meet()
         if self._agent is None:
-            return bool(self._hear()["accepted"])
-        try:
-            accepted = self._agent.submit_result(result)
-        except Exception as error:
-            self._tell_error(error)
-            raise
+            return bool(self._hear()["outcome"])
+        if self._broadcast is None:
+            return act()
+        with _errors_told_through(self._broadcast):
+            outcome = act()
+        self._broadcast.give({"outcome": outcome})
+        return outcome
+
+    def submit_result(self, result: FLModel) -> bool:
+        """Of rank 0 alone, within ``same``."""
+        if self._agent is None:
+            raise ApiCallError("this process is not rank 0: submit a result within same()")
+        accepted = self._agent.submit_result(result)
         self._first = None
-        if self._broadcast is not None:
-            self._broadcast.give({"accepted": accepted})
         return accepted
 
     def log(self, record: DXO) -> bool:
@@ -126,10 +142,6 @@ class GroupTalker:
             _raise_as_rank_0(heard["error"], heard["text"])
         return heard
 
-    def _tell_error(self, error: Exception) -> None:
-        if self._broadcast is not None:
-            self._broadcast.give({"error": type(error).__name__, "text": str(error)})
-
 
 def group_talker(config_file: str | None) -> GroupTalker:
     """This process's, which joins if it is rank 0; JoinError where nothing says which job."""
@@ -138,6 +150,17 @@ def group_talker(config_file: str | None) -> GroupTalker:
         return GroupTalker(talker_for("0", config_file))
     stand_by(config_file, str(rank))
     return GroupTalker(None)
+
+
+@contextmanager
+def _errors_told_through(broadcast: Broadcast) -> Iterator[None]:
+    """What is raised within is told to the other ranks too, who wait for what comes of it."""
+    try:
+        yield
+    except Exception as error:
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        broadcast.give({"error": kinds, "text": text_that_travels(str(error))})
+        raise
 
 
 def _message(task: Task | None) -> object:
@@ -157,7 +180,9 @@ def _task(message: Any) -> Task | None:
     return Task(message["name"], message["id"], FLModelUtils.from_dxo(message["model"]))
 
 
-def _raise_as_rank_0(kind: str, text: str) -> NoReturn:
-    if kind in _SAME_ERRORS:
-        raise _SAME_ERRORS[kind](text)
-    raise ApiCallError(f"rank 0 failed: {kind}: {text}")
+def _raise_as_rank_0(kinds: list[str], text: str) -> NoReturn:
+    """``kinds`` are the names of the error's class and of its bases, the nearest first."""
+    kind = next((_SAME_ERRORS[name] for name in kinds if name in _SAME_ERRORS), ApiCallError)
+    if kinds[0] != kind.__name__:
+        text = f"rank 0 failed: {kinds[0]}: {text}"
+    raise kind(text)
