@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 
-from federant.link.messages import JobState
+from federant.link.messages import JobState, SiteState
+from federant.pipe import FilePipe, Mode, PipeKind
+from federant.site.config import Start, TrainerConfig
+from federant.site.job_file import JobFile, JobFolder
 
 pytestmark = pytest.mark.slow
 
 TRAINER = Path(__file__).with_name("trainer.py")
 EXTERNAL = 'start = "external"\nrestart = "on-failure"\npipe = "file"\npipe_folder = "shared"'
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+StartTrainer = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start() -> Iterator[StartTrainer]:
     """start(site) starts a trainer by hand with a join file that its owner wrote."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -44,7 +47,7 @@ def start() -> Iterator[Start]:
 
 
 def test_a_trainer_that_started_before_there_was_a_job_takes_part(
-    server: Any, start: Start, until: Any
+    server: Any, start: StartTrainer, until: Any
 ):
     site = server.site(EXTERNAL)
     trainer = start(site)
@@ -58,7 +61,77 @@ def test_a_trainer_that_started_before_there_was_a_job_takes_part(
     until("the end at the site", (site.job_folder() / "ended.json").exists)
     losses = [event.value for event in job.events().events if event.tag == "loss"]
     assert losses == [1.0, 1 / 2, 1 / 3]
-    assert [path for path in (site.folder / "shared").rglob("*") if path.is_file()] == []
+    assert list((site.folder / "shared").rglob("*")) == []
+
+
+def test_a_second_job_waits_for_the_folder_until_the_first_is_over_though_its_client_job_dies(
+    server: Any, start: StartTrainer, until: Any
+):
+    site = server.site(EXTERNAL)
+    site.hold(1)
+    trainer = start(site)
+    first = server.submit(rounds=2)
+    site.trainer(1)
+    second = server.submit(rounds=2)
+    until("the notice", lambda: "waiting" in server.statuses(second))
+    told = server.statuses(second)["waiting"]
+    assert f"job {first.id} has the pipe_folder {site.folder / 'shared'} of site site-1" in told
+    assert "With {job} in pipe_folder, in the site's file, each job has a folder of its own" in told
+    (part,) = second.view().sites
+    assert (part.state, part.text) == (SiteState.PENDING, told)
+    site.client_job().kill()
+    site.let_go(1)
+    view = server.finish(first)
+    assert view.state is JobState.FINISHED, view.error
+    assert trainer.wait(30) == 0
+    trainer = start(site)
+    view = server.finish(second)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(first) == server.model(second) == server.expected(2)
+    assert trainer.wait(30) == 0
+    assert (site.box / "accepted").read_text() == "0 True\n1 True\n" * 2
+
+
+def test_a_job_that_waits_for_the_folder_may_be_stopped(
+    server: Any, start: StartTrainer, until: Any
+):
+    site = server.site(EXTERNAL)
+    site.hold(1)
+    start(site)
+    first = server.submit(rounds=2)
+    site.trainer(1)
+    second = server.submit(rounds=2)
+    until("the notice", lambda: "waiting" in server.statuses(second))
+    second.stop()
+    assert server.finish(second).state is JobState.STOPPED
+    site.let_go(1)
+    view = server.finish(first)
+    assert view.state is JobState.FINISHED, view.error
+
+
+def test_a_client_job_ends_with_what_to_do_where_another_site_holds_the_folder(tmp_path: Path):
+    shared, folder = tmp_path / "shared", JobFolder(tmp_path / "j1")
+    trainer = TrainerConfig(start=Start.EXTERNAL, pipe=PipeKind.FILE, pipe_folder=shared)
+    folder.write_job(
+        JobFile(
+            job_id="j1",
+            name="half",
+            site="site-2",
+            server="http://127.0.0.1:8750",
+            trainer=trainer,
+            spool_bytes=1 << 20,
+        )
+    )
+    holder = FilePipe(Mode.PASSIVE, shared)
+    holder.open("task")
+    command = [sys.executable, "-m", "federant.site.client_job", "--folder", str(folder.root)]
+    status = subprocess.run(command, check=False).returncode
+    holder.close()
+    assert status == 1
+    told = folder.log.read_text()
+    assert f"process {os.getpid()} holds file pipe {shared} channel='task'" in told
+    assert "give each a folder of its own (in a site's file: {job} in pipe_folder)" in told
+    assert "Traceback" not in told
 
 
 def test_a_trainer_that_the_site_starts_finds_the_shared_folder(server: Any):
@@ -71,7 +144,7 @@ def test_a_trainer_that_the_site_starts_finds_the_shared_folder(server: Any):
 
 
 def test_a_killed_trainers_task_goes_to_the_next_one_and_its_results_stay(
-    server: Any, start: Start
+    server: Any, start: StartTrainer
 ):
     site = server.site(EXTERNAL)
     site.hold(1)
@@ -91,7 +164,7 @@ def test_a_killed_trainers_task_goes_to_the_next_one_and_its_results_stay(
 
 
 def test_a_killed_client_job_loses_neither_its_trainer_nor_an_accepted_result(
-    server: Any, start: Start, until: Any
+    server: Any, start: StartTrainer, until: Any
 ):
     site = server.site(EXTERNAL)
     site.hold(1)
@@ -111,7 +184,7 @@ def test_a_killed_client_job_loses_neither_its_trainer_nor_an_accepted_result(
 
 
 def test_a_result_that_was_accepted_before_the_kill_is_sent_by_the_next_client_job(
-    server: Any, start: Start, until: Any
+    server: Any, start: StartTrainer, until: Any
 ):
     """The file that the trainer wrote into the shared folder is the result, whoever sends it."""
     site = server.site(EXTERNAL)

@@ -35,7 +35,7 @@ from federant.link.messages import (
     SiteState,
     TaskMessage,
 )
-from federant.pipe import StoredFrame
+from federant.pipe import PipeBusyError, StoredFrame
 from federant.site import liveness
 from federant.site.attempt import ExchangeLimits
 from federant.site.backoff import Backoff
@@ -332,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         return ClientJob(folder).run()
-    except SiteError as error:
+    except (SiteError, PipeBusyError) as error:
         _log.error("%s", error)
         return 1
 

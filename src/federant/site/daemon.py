@@ -12,11 +12,19 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from federant.link import LinkClient, LinkError, LinkRefused
-from federant.link.messages import ErrorCode, SiteJob, SiteJobState, SiteState, is_name
+from federant.link.messages import (
+    ErrorCode,
+    Event,
+    EventKind,
+    SiteJob,
+    SiteJobState,
+    SiteState,
+    is_name,
+)
 from federant.site import launcher, liveness
 from federant.site.backoff import Backoff
 from federant.site.config import SiteConfig
@@ -29,6 +37,8 @@ from federant.site.signals import MainThread
 _log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 30.0
+_TURN_SECONDS = 2.0
+"""How often it is looked whether the folder that a job waits for is free."""
 _END_SECONDS = 1.5
 """How long client jobs may take to end themselves and their trainers when the site goes down."""
 _KILL_SECONDS = 0.4
@@ -91,6 +101,8 @@ class SiteDaemon:
         self._keepers: dict[str, ClientJobKeeper] = {}
         self._known: dict[str, SiteJobState] = {}
         self._turned_down: set[str] = set()
+        self._waiting: dict[str, str] = {}
+        """Jobs that have not begun, by the job whose shared folder they wait for."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
 
@@ -127,16 +139,19 @@ class SiteDaemon:
 
     def _find_client_jobs(self) -> None:
         """Client jobs that an earlier daemon left, living or dead."""
+        for job, folder in self._begun_jobs():
+            self._known[job.job_id] = SiteJobState.RUNNING
+            if liveness.is_held(folder.alive):
+                _log.info("found a living client job job=%s", job.job_id)
+                self._keep(job, folder)
+
+    def _begun_jobs(self) -> Iterator[tuple[JobFile, JobFolder]]:
+        """Those that have begun at this site and are not over here, whoever began them."""
         for path in self._jobs.glob("*/job.json"):
             folder = JobFolder(path.parent)
-            if folder.ended.exists():
-                continue
-            with contextlib.suppress(SiteConfigError):
-                job = folder.read_job()
-                self._known[job.job_id] = SiteJobState.RUNNING
-                if liveness.is_held(folder.alive):
-                    _log.info("found a living client job job=%s", job.job_id)
-                    self._keep(job, folder)
+            if not folder.ended.exists():
+                with contextlib.suppress(SiteConfigError):
+                    yield folder.read_job(), folder
 
     def _watch_jobs(self, instance: str) -> None:
         backoff = Backoff()
@@ -152,7 +167,6 @@ class SiteDaemon:
                         self._on_ready()
                 # At first all jobs are told at once, also those that need a client job again.
                 jobs = self._link.next_jobs(self._known, wait_seconds)
-                wait_seconds = _WAIT_SECONDS
                 _log.debug("told jobs=%s", {job.job_id: job.state.value for job in jobs})
                 for job in jobs:
                     try:
@@ -161,6 +175,7 @@ class SiteDaemon:
                         self._cannot_serve(job, SiteState.FAILED, f"it cannot be served: {error}")
                 self._forget_finished()
                 self._remove_old_folders()
+                wait_seconds = _TURN_SECONDS if self._waiting else _WAIT_SECONDS
             except LinkRefused as error:
                 if error.code == ErrorCode.CONFLICT and not self._begun:
                     raise NameInUseError(f"{self._link.url} refuses this site: {error}") from error
@@ -197,6 +212,8 @@ class SiteDaemon:
 
     def _note(self, job: SiteJob) -> None:
         """What is known is not told again."""
+        if job.state is not SiteJobState.RUNNING:
+            self._waiting.pop(job.job_id, None)
         if job.state is SiteJobState.ENDED:
             self._known.pop(job.job_id, None)
             self._turned_down.discard(job.job_id)
@@ -230,9 +247,49 @@ class SiteDaemon:
             spool_bytes=self._config.spool_bytes,
             params=job.params,
         )
+        # One that an earlier daemon began had its turn then.
+        holder = None if folder.job.exists() else self._holder(job_file)
+        if holder is not None:
+            self._wait_for(holder, job_file)
+            return
+        self._waiting.pop(job.job_id, None)
         folder.write_job(job_file)
         _log.info("begun job=%s trainer=%s", job.job_id, job.trainer)
         self._keep(job_file, folder)
+
+    def _holder(self, job: JobFile) -> JobFile | None:
+        """The job to which the shared folder belongs until it is over here; None: it is free.
+
+        Also while that job has no client job: results that it has accepted lie there.
+        """
+        shared = job.trainer.pipe_folder
+        if shared is not None:
+            for other, _ in self._begun_jobs():
+                theirs = other.trainer.pipe_folder
+                if theirs is not None and theirs.resolve() == shared.resolve():
+                    return other
+        return None
+
+    def _wait_for(self, holder: JobFile, job: JobFile) -> None:
+        """It begins when the holder is over; whoever watches it is told so, once."""
+        if self._waiting.get(job.job_id) == holder.job_id:
+            return
+        text = (
+            f"job {holder.job_id} has the pipe_folder {job.trainer.pipe_folder} of "
+            f"site {job.site} until it ends there; this job begins then. With {{job}} in "
+            "pipe_folder, in the site's file, each job has a folder of its own"
+        )
+        _log.warning("waiting job=%s reason=%s", job.job_id, text)
+        self._link.report_site_state(job.job_id, SiteState.PENDING, text)
+        event = Event(
+            id=uuid.uuid4().hex,
+            kind=EventKind.STATUS,
+            tag="waiting",
+            text=text,
+            time=time.time(),
+        )
+        self._link.add_events(job.job_id, [event])
+        self._waiting[job.job_id] = holder.job_id
 
     def _keep(self, job: JobFile, folder: JobFolder) -> None:
         with self._lock:
