@@ -168,18 +168,44 @@ def test_export_keeps_every_argument(root: Path) -> None:
 # -- what lies in the folder -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [Mode.ACTIVE, Mode.PASSIVE])
-def test_nothing_is_left_of_what_the_ends_made(
-    make: MakePipe, pool: ThreadPoolExecutor, tmp_path: Path, first: Mode
+@pytest.mark.parametrize("opens", list(Mode))
+@pytest.mark.parametrize("closes", list(Mode))
+def test_nothing_is_left_of_what_the_ends_made_whichever_opens_and_closes_first(
+    make: MakePipe, pool: ThreadPoolExecutor, root: Path, opens: Mode, closes: Mode
 ) -> None:
-    pipes = {mode: make(mode) for mode in (first, first.opposite)}
+    root.mkdir(parents=True)
+    pipes = {mode: make(mode) for mode in (opens, opens.opposite)}
     agent, job = pipes[Mode.ACTIVE], pipes[Mode.PASSIVE]
     pass_on(pool, agent, job, large())
     pass_on(pool, job, agent, large())
-    pipes[first].close()
-    pipes[first.opposite].close()
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert list(tmp_path.rglob("link-*")) == []
+    pipes[closes].close()
+    pipes[closes.opposite].close()
+    assert entries(root) == []
+
+
+def test_the_end_that_made_the_folder_removes_it_unless_somebody_is_there(
+    make: MakePipe, root: Path
+) -> None:
+    for mode in Mode:
+        make(mode).close()
+        assert not root.exists()
+    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    job.close()
+    assert root.is_dir()
+    agent.close()
+    assert entries(root) == []
+
+
+def test_a_folder_that_the_other_end_takes_down_is_made_again_by_whoever_opens(
+    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+) -> None:
+    def come_and_go(mode: Mode) -> None:
+        for _ in range(100):
+            make(mode).close()
+
+    for ended in [pool.submit(come_and_go, mode) for mode in Mode]:
+        ended.result(LONG)
+    assert not list(root.glob("*"))
 
 
 def test_close_leaves_what_others_have_in_the_folder(make: MakePipe, root: Path) -> None:

@@ -35,7 +35,7 @@ class FilePipe(Pipe):
     are never compared. A forked child cannot use its parent's pipe.
 
     Foreign things in the folder are moved to `<root_path>/<channel>/quarantine` and logged. close
-    removes what this end made, and folders only if they are empty.
+    removes what this end made, and folders, the channel's among them, only if they are empty.
     """
 
     def __init__(

@@ -330,16 +330,12 @@ class FileLine:
     # -- within: meeting and parting; the lock is held ---------------------------------------------
 
     def _offer(self) -> None:
-        """The active end's; a folder that vanishes meanwhile is made again."""
-        for last in (False, False, True):
-            try:
-                self._link = FileLink.offer(self._place.make(), self._terms)
-                break
-            except FileNotFoundError:
-                if last:
-                    raise
-        if self._wakeups is not None and self._link is not None:
-            self._wakeups.watch(self._link.inbox)
+        """The active end's."""
+        self._link = link = self._place.until_it_stays(
+            lambda: FileLink.offer(self._place.make(), self._terms)
+        )
+        if self._wakeups is not None:
+            self._wakeups.watch(link.inbox)
 
     def _let_in(self) -> None:
         try:

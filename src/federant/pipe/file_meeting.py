@@ -86,11 +86,13 @@ class Hall:
             other.close()
             if other.awake and not died:
                 raise PipeBusyError(
-                    f"process {other.card.pid} holds {self._place}: one client job has a channel"
+                    f"process {other.card.pid} holds {self._place}: one client job has a channel; "
+                    "let it end first, or give each a folder of its own (in a site's file: {job} "
+                    "in pipe_folder)"
                 )
         hidden = folder / f".{_HOLDER}-{os.getpid()}-{id(self):x}"
         hidden.unlink(missing_ok=True)
-        self._alive = Alive(hidden)
+        self._alive = self._place.until_it_stays(lambda: Alive(self._place.make() / hidden.name))
         hidden.rename(self._holder)
 
     def _holds(self) -> bool:

@@ -5,9 +5,9 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from federant.pipe.base import Mode
 
@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 QUARANTINED: Final = 100
 """How many things are set aside at most; further ones stay where they are."""
 _LARGEST: Final = 1 << 20
+_TRIES: Final = 100
+
+T = TypeVar("T")
 
 
 class FilePlace:
@@ -39,6 +42,10 @@ class FilePlace:
     def make(self, folder: Path | None = None) -> Path:
         """Makes the folder, by default the channel's, and notes what had to be made."""
         folder = self.folder if folder is None else folder
+        self.until_it_stays(lambda: self._make(folder))
+        return folder
+
+    def _make(self, folder: Path) -> None:
         missing = []
         above = folder
         while not above.is_dir():
@@ -48,11 +55,20 @@ class FilePlace:
             with contextlib.suppress(FileExistsError):  # the other end makes it too
                 path.mkdir(mode=0o700)
                 self._made.append(path)
-        return folder
+
+    def until_it_stays(self, act: Callable[[], T]) -> T:
+        """Acts again where a folder vanishes meanwhile: an end that leaves may take down an empty
+        one that the other end has just found."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(FileNotFoundError):
+                return act()
+        return act()
 
     def take_down(self) -> None:
-        """Removes the folders that this end made, if they are empty."""
-        for path in reversed(self._made):
+        """Removes the channel's folder, which the last one to leave finds empty, whoever made it,
+        and of all others those that this end made, if they are empty."""
+        folders = sorted({*self._made, self.folder}, key=lambda path: len(path.parts))
+        for path in reversed(folders):
             with contextlib.suppress(OSError):
                 path.rmdir()
         self._made.clear()
