@@ -172,7 +172,7 @@ def stop(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -
 def model(
     job_id: JobId,
     file: Annotated[Path, typer.Argument(help="Where to write it, such as model.safetensors.")],
-    round: Annotated[  # noqa: A002 - it is the option's name
+    round: Annotated[
         int | None,
         typer.Option(
             min=1, help="Of which round, counted from 1 as `job show` does; default: the newest."

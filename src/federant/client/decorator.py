@@ -19,7 +19,7 @@ METRIC_NAME = "metric"
 _Function = Callable[..., Any]
 
 
-def train(_func: _Function | None = None, **root_kwargs: Any) -> Any:  # noqa: ARG001  callers may pass them
+def train(_func: _Function | None = None, **_: Any) -> Any:
     """The decorated function gets the received model as its first argument; it returns an FLModel.
 
     Any value that its caller passes as that argument is replaced. What it returns is sent, with the
@@ -49,7 +49,7 @@ def train(_func: _Function | None = None, **root_kwargs: Any) -> Any:  # noqa: A
     return decorate if _func is None else decorate(_func)
 
 
-def evaluate(_func: _Function | None = None, **root_kwargs: Any) -> Any:  # noqa: ARG001  callers may pass them
+def evaluate(_func: _Function | None = None, **_: Any) -> Any:
     """The decorated function gets the received model as its first argument; it returns scores.
 
     They are a dict, or a number, which gets the name METRIC_NAME. Where the task is to train, they

@@ -14,7 +14,7 @@ FlareAgentException
 from __future__ import annotations
 
 
-class FlareAgentException(Exception):  # noqa: N818 - the name that trainers already catch
+class FlareAgentException(Exception):
     """Every error that an agent raises of its own."""
 
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -196,15 +197,13 @@ class FlareAgent:
             self._desk.start()
 
     def _open_pipes(self) -> None:
-        if self.pipe is not None:
-            self.pipe.open(self.task_channel_name)
-        if self.metric_pipe is not None:
-            try:
+        with ExitStack() as where_it_fails:
+            if self.pipe is not None:
+                self.pipe.open(self.task_channel_name)
+                where_it_fails.callback(self.pipe.close)
+            if self.metric_pipe is not None:
                 self.metric_pipe.open(self.metric_channel_name)
-            except BaseException:
-                if self.pipe is not None:
-                    self.pipe.close()
-                raise
+            where_it_fails.pop_all()
 
     def stop(self) -> None:
         """Ends the communication and wakes every blocked call at once; may be called twice.
@@ -375,7 +374,7 @@ class FlareAgent:
     def _to_task(self, errand: Errand) -> Task:
         data = errand.message.data
         if not isinstance(data, Shareable):
-            raise RuntimeError(  # noqa: TRY004 - what trainers may catch already
+            raise RuntimeError(
                 f"the message of task {errand.task_id} must hold a Shareable, "
                 f"got {type(data).__name__}"
             )

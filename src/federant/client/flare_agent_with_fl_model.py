@@ -73,5 +73,5 @@ class _Props:
     def get_prop(self, key: str, default: Any = None) -> Any:
         return self._props.get(key, default)
 
-    def set_prop(self, key: str, value: Any, private: Any = None, sticky: Any = None) -> None:  # noqa: ARG002  converters pass them
+    def set_prop(self, key: str, value: Any, *_private_and_sticky: Any, **_: Any) -> None:
         self._props[key] = value

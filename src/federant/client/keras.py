@@ -72,7 +72,7 @@ def load_parameters(
         variable.assign(np.asarray(params[path]))
 
 
-class EpochMetrics(keras.callbacks.Callback):  # type: ignore[misc]
+class EpochMetrics(keras.callbacks.Callback):
     """Logs what Keras measures in each epoch; the epochs of all rounds are counted on.
 
     By ``federant.client.log``, after ``init``, or by the agent that is given.
@@ -83,7 +83,7 @@ class EpochMetrics(keras.callbacks.Callback):  # type: ignore[misc]
         self._agent = agent
         self._epochs = 0
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - as Keras calls it
+    def on_epoch_end(self, _epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         for name, value in (logs or {}).items():
             self._log(name, float(value))
         self._epochs += 1

@@ -203,7 +203,7 @@ def _named(estimator: Any) -> dict[str, NDArray[Any]]:
     if getattr(estimator, "coef_", None) is None:
         raise _no_parameters(estimator)
     if not isinstance(estimator.coef_, np.ndarray):
-        raise ValueError(  # noqa: TRY004 - the estimator is of a type that works
+        raise ValueError(
             f"this {type(estimator).__name__} has sparse coefficients; call its densify() first"
         )
     return {"coef_": estimator.coef_, "intercept_": np.asarray(estimator.intercept_)}

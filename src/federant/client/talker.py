@@ -54,13 +54,13 @@ class Bystander:
         self.job_id = os.environ.get(JOB_VARIABLE, "")
         self._rank = rank
 
-    def get_task(self, timeout: float | None = None) -> Task | None:  # noqa: ARG002  it refuses
+    def get_task(self, *_: object, **__: object) -> NoReturn:
         self._refuse("receiving")
 
-    def submit_result(self, result: FLModel) -> bool:  # noqa: ARG002  it refuses
+    def submit_result(self, *_: object, **__: object) -> NoReturn:
         self._refuse("sending")
 
-    def log(self, record: DXO) -> bool:  # noqa: ARG002  it refuses
+    def log(self, *_: object, **__: object) -> NoReturn:
         self._refuse("logging")
 
     def stop(self) -> None:
@@ -79,7 +79,7 @@ def own_rank(rank: str | int | None) -> str:
     if rank is None:
         return str(process_rank())
     if isinstance(rank, bool) or not isinstance(rank, str | int):
-        raise ValueError(  # noqa: TRY004  what callers of the API catch
+        raise ValueError(
             f"rank must be a str or an int, got {rank!r:.100} of type {type(rank).__name__}"
         )
     return str(rank)

@@ -106,9 +106,8 @@ class DXO:
             with aside.open("wb") as file:
                 file.writelines(chunks)
             aside.replace(path)
-        except BaseException:
+        finally:
             aside.unlink(missing_ok=True)
-            raise
 
 
 def from_shareable(s: Shareable) -> DXO:
@@ -131,9 +130,7 @@ def from_shareable(s: Shareable) -> DXO:
 def from_dict(encoded: dict[str, Any]) -> DXO:
     """The DXO whose three parts are in a dict as `to_dict` makes it; else ValueError."""
     if not isinstance(encoded, dict):
-        raise ValueError(  # noqa: TRY004  what callers of the API catch
-            f"a DXO's parts must be a dict, got {type(encoded).__name__}"
-        )
+        raise ValueError(f"a DXO's parts must be a dict, got {type(encoded).__name__}")
     kind = encoded.get(_KIND)
     if kind is None:
         raise ValueError(f"a DXO's parts lack {_KIND!r}: they are {sorted(encoded, key=str)}")
@@ -148,9 +145,7 @@ def from_bytes(data: bytes | bytearray | memoryview) -> DXO:
     """
     found = installed().loads(data)
     if not isinstance(found, DXO):
-        raise ValueError(  # noqa: TRY004  a wrong content is a wrong value, not a wrong type
-            f"these bytes hold a {type(found).__name__}, not a DXO"
-        )
+        raise ValueError(f"these bytes hold a {type(found).__name__}, not a DXO")
     return found
 
 

@@ -163,7 +163,7 @@ def _kind_and_data(model: FLModel) -> tuple[DataKind, Any]:
             )
         return DataKind.METRICS, model.metrics
     if not isinstance(model.params, dict):
-        raise ValueError(  # noqa: TRY004  what callers of the API catch
+        raise ValueError(
             f"params of an FLModel must be a dict to travel, got {type(model.params).__name__}; "
             'give them a name: FLModel(params={"model": ...})'
         )

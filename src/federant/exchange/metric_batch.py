@@ -129,7 +129,7 @@ def _entries(data: Any) -> Iterator[Logged]:
 
 def _whole(time: Any, record: Any) -> Logged:
     if not isinstance(record, DXO):
-        raise ValueError(f"a record is a {type(record).__name__}, no DXO")  # noqa: TRY004
+        raise ValueError(f"a record is a {type(record).__name__}, no DXO")
     return Logged(float(time), record)
 
 

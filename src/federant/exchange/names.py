@@ -40,8 +40,8 @@ class FLMetaKey:
     SITE_NAME = "site_name"
     PROCESS_RC_FILE = "_process_rc.txt"
     SUBMIT_MODEL_NAME = "submit_model_name"
-    AUTH_TOKEN = "auth_token"  # noqa: S105  the name of a key, no secret
-    AUTH_TOKEN_SIGNATURE = "auth_token_signature"  # noqa: S105  the name of a key, no secret
+    AUTH_TOKEN = "auth_token"
+    AUTH_TOKEN_SIGNATURE = "auth_token_signature"
 
 
 class MetaKey(FLMetaKey):
@@ -119,7 +119,7 @@ class ReservedHeaderKey:
     PEER_CTX = "__peer_ctx__"
     MSG_ROOT_ID = "__msg_root_id__"
     MSG_ROOT_TTL = "__msg_root_ttl__"
-    PASS_THROUGH = "__pass_through__"  # noqa: S105  the name of a key, no secret
+    PASS_THROUGH = "__pass_through__"
 
 
 class HeaderKey(ReservedHeaderKey):

@@ -38,7 +38,7 @@ class Shareable(dict[str, Any]):
         if headers is None:
             return default
         if not isinstance(headers, dict):
-            raise ValueError(_headers_are(headers))  # noqa: TRY004  what callers of the API catch
+            raise ValueError(_headers_are(headers))
         return headers.get(key, default)
 
     def get_return_code(self, default: str = ReturnCode.OK) -> Any:
@@ -96,7 +96,7 @@ class Shareable(dict[str, Any]):
         """
         found = installed().loads(data)
         if not isinstance(found, cls):
-            raise ValueError(  # noqa: TRY004  a wrong content is a wrong value, not a wrong type
+            raise ValueError(
                 f"these bytes hold a {type(found).__name__}, not a {cls.__name__}; "
                 "read them with the from_bytes of that type"
             )

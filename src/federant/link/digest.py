@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from blake3 import blake3
 
 from .messages import BlobRef
-
-DIGEST_CHARS: Final = 64
 
 Buffer = bytes | bytearray | memoryview
 

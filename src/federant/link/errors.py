@@ -14,11 +14,11 @@ class LinkError(Exception):
     """Base of everything that can go wrong between a caller and the server."""
 
 
-class LinkUnavailable(LinkError):  # noqa: N818 - the name reads as what the caller meets
+class LinkUnavailable(LinkError):
     """No answer: not reachable, cut off, too slow, or the server is starting.  Retry."""
 
 
-class LinkRefused(LinkError):  # noqa: N818
+class LinkRefused(LinkError):
     """The server understood and said no.
 
     ``code`` is one of ``ErrorCode`` (or a newer server's), ``status`` the HTTP status.

@@ -303,7 +303,7 @@ class Job:
         """The global models that the workflow has kept, by round (from 0)."""
         return self._http.call("GET", f"{self._path}/models", ModelsReply).models
 
-    def model(self, round: int | Literal["latest"] = "latest") -> DXO:  # noqa: A002 - the word
+    def model(self, round: int | Literal["latest"] = "latest") -> DXO:
         """The global model after a round (from 0); its arrays are read-only views of what came."""
         path = f"{self._path}/models/{round}"
         try:
@@ -316,7 +316,7 @@ class Job:
             raise LinkProtocolError(f"what {path} answered is a {type(body).__name__}, no DXO")
         return body
 
-    def model_bytes(self, round: int | Literal["latest"] = "latest") -> bytes:  # noqa: A002
+    def model_bytes(self, round: int | Literal["latest"] = "latest") -> bytes:
         """The same as the bytes of a safetensors file."""
         with self._http.receive(f"{self._path}/models/{round}") as chunks:
             return b"".join(chunks)

@@ -86,7 +86,7 @@ class Pipe(ABC):
         on unless its message is withdrawn. Never blocks; may be called from any thread."""
         return
 
-    def release_send_cache(self, msg: Message) -> None:  # noqa: B027 - most pipes keep nothing
+    def release_send_cache(self, msg: Message) -> None:
         """Called by the handler when no more is sent of msg: whatever is kept for another try may
         go. May be called from any thread, and for a message that was never sent."""
 

@@ -482,7 +482,7 @@ def _bound(
     if not callable(cb):
         # A ValueError, not a TypeError: this is what callers of this interface have always got.
         problem = f"the {name} callback must be callable, got {type(cb).__name__}"
-        raise ValueError(problem)  # noqa: TRY004
+        raise ValueError(problem)
     return lambda msg: cb(msg, *args, **kwargs)
 
 

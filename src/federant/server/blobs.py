@@ -121,9 +121,8 @@ class FolderBlobs:
                     hasher.update(chunk)
                     _write_all(file.fileno(), chunk)
                 self._publish(file.fileno(), aside, hasher.digest())
-        except BaseException:
+        finally:
             aside.unlink(missing_ok=True)
-            raise
         return hasher.ref()
 
     def offset(self, blob: BlobRef, owner: str) -> int:

@@ -50,13 +50,13 @@ def operator_router(services: Services) -> APIRouter:
     store = services.store
 
     @router.post("/jobs", dependencies=[MEANT])
-    def submit(spec: JobSpec, id: Name | None = None) -> JobView:  # noqa: A002 - the query's name
+    def submit(spec: JobSpec, job_id: Annotated[Name | None, Query(alias="id")] = None) -> JobView:
         """Submit a job; under an ``id`` of the caller's own, the same job again is the same."""
         _require_blob(services, spec.initial_model)
         problem = services.check_job(spec)
         if problem is not None:
             raise RefusedError(ErrorCode.BAD_REQUEST, problem)
-        return _view(services, store.create_job(spec, id))
+        return _view(services, store.create_job(spec, job_id))
 
     @router.get("/jobs")
     def jobs() -> JobsReply:

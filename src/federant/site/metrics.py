@@ -60,7 +60,7 @@ class MetricRelay:
             PipeChannelName.METRIC,
             heartbeat_interval=heartbeat_interval,
             on_message=self._on_message,
-            on_left=lambda clean, text: None,  # noqa: ARG005  the task pipe tells of that
+            on_left=lambda *_: None,  # the task pipe tells of that
         )
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import pytest
 
@@ -110,8 +110,8 @@ class TwoEnds:
         """make_handler(pipe, **arguments) gives a started handler, stopped after the test."""
         started: list[PipeHandler] = []
 
-        def start(pipe: Pipe, **arguments: float | None) -> PipeHandler:
-            handler = PipeHandler(pipe, **{"resend_interval": SHORT, **arguments})  # type: ignore[arg-type]
+        def start(pipe: Pipe, **arguments: Any) -> PipeHandler:
+            handler = PipeHandler(pipe, **{"resend_interval": SHORT, **arguments})
             started.append(handler)
             handler.start()
             return handler

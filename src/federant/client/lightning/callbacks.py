@@ -22,10 +22,10 @@ class FederationHooks:
         self._optimizers: list[dict[str, Any]] = []
         self._schedulers: list[dict[str, Any]] = []
 
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002  Lightning's
+    def on_validation_start(self, _trainer: Any, pl_module: Any) -> None:
         self._turns.begin_evaluation(pl_module)
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002  Lightning's
+    def on_validation_end(self, trainer: Any, _pl_module: Any) -> None:
         if not trainer.sanity_checking:  # which looks at a few batches only
             self._turns.evaluated(trainer.callback_metrics)
 

@@ -30,10 +30,10 @@ class FloatText(TypeDecorator[float]):
     impl = String(32)
     cache_ok = True
 
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: float | None, _dialect: Dialect) -> str | None:
         return None if value is None else repr(float(value))
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> float | None:  # noqa: ARG002
+    def process_result_value(self, value: Any | None, _dialect: Dialect) -> float | None:
         return None if value is None else float(value)
 
 

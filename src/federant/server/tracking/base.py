@@ -36,16 +36,16 @@ class Sink(ABC):
         in its own place than ``place`` says has been stopped in between.
         """
 
-    def finish(self, job: JobRow, place: Place) -> None:  # noqa: B027 - most have nothing to do
+    def finish(self, job: JobRow, place: Place) -> None:
         """The job has ended, and this was all of it."""
 
-    def end_soon(self) -> None:  # noqa: B027 - most have nothing to do
+    def end_soon(self) -> None:
         """The server stops, whatever the sink is doing: called by another thread, before close().
 
         Nothing that the sink has started may then hold up the end of the process for long.
         """
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to do
+    def close(self) -> None:
         """The server stops; it may go on with every job when it is started again."""
 
 

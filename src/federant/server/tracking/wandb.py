@@ -58,7 +58,7 @@ class WandbSink(Sink):
                 self._log(run, step, list(group))
         return place
 
-    def finish(self, job: JobRow, place: Place) -> None:  # noqa: ARG002
+    def finish(self, job: JobRow, _place: Place) -> None:
         for key in [key for key in self._runs if key[0] == job.id]:
             self._runs.pop(key).finish()
 

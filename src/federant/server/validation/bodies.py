@@ -27,9 +27,7 @@ def dxo_of(body: object) -> DXO | None:
     if isinstance(body, DXO):
         return body
     if not isinstance(body, Shareable):
-        raise ValueError(  # noqa: TRY004 - it comes from a file: a wrong value, not a wrong call
-            f"its body is a {type(body).__name__}, a Shareable or a DXO is needed"
-        )
+        raise ValueError(f"its body is a {type(body).__name__}, a Shareable or a DXO is needed")
     if body.get_header(ReservedHeaderKey.CONTENT_TYPE) is None:
         return None
     return from_shareable(body)
