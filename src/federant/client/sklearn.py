@@ -107,9 +107,7 @@ def initialise(
     if isinstance(estimator, _NETWORKS):
         _draw(estimator, nothing, examples)
         return estimator
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit(nothing, examples)  # type: ignore[attr-defined]
+    _fit_quietly(estimator, nothing, examples)
     for name, value in _named(estimator).items():
         _set(estimator, name, np.zeros_like(value))
     if isinstance(estimator, SGDClassifier | SGDRegressor | Perceptron):
@@ -191,6 +189,12 @@ def _require_averageable(estimator: object) -> None:
             f"a {kind} with average={estimator.average!r} trains weights that it does not show; "
             "set average=False: the federation takes a mean each round anyway"
         )
+
+
+def _fit_quietly(estimator: Any, examples: NDArray[Any], targets: NDArray[Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(examples, targets)
 
 
 def _named(estimator: Any) -> dict[str, NDArray[Any]]:

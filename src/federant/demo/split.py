@@ -32,10 +32,6 @@ class Share:
         """Writes an ``.npz`` file with the arrays ``images`` and ``labels``."""
         np.savez(path, images=self.images, labels=self.labels)
 
-    def counts(self) -> list[int]:
-        """How many images of each digit."""
-        return [int(count) for count in np.bincount(self.labels, minlength=DIGITS)]
-
 
 @dataclass(frozen=True, slots=True)
 class Split:

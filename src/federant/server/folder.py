@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import urlsplit
 
 
@@ -66,12 +65,7 @@ class ServerFolder:
     def __enter__(self) -> ServerFolder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _last(self) -> dict[str, object]:

@@ -35,7 +35,7 @@ from .description import GIVES_BYTES, Range
 from .identity import MEANT
 from .refusals import RefusedError
 from .services import Services
-from .state import EventRow, JobRow, ModelRow
+from .state import JobRow, ModelRow
 from .waiting import long_poll
 from .wakeups import events_topic
 from .workflow import sites_wanted
@@ -93,7 +93,7 @@ def operator_router(services: Services) -> APIRouter:
             state = store.job(job_id).state
             rows = store.events(job_id, after, limit, kind=kind, tag=tag, site=of_site)
             reply = JobEventsReply(
-                events=tuple(_event(row) for row in rows),
+                events=tuple(EventView.model_validate(row, from_attributes=True) for row in rows),
                 next=rows[-1].seq if rows else after,
                 job_state=state,
             )
@@ -196,14 +196,7 @@ def _view(services: Services, job: JobRow) -> JobView:
         sites_wanted=sites_wanted(awaits) if awaits else None,
         awaited=tuple(task.site for task in asked if task.state.open),
         sites=tuple(
-            JobSiteView(
-                site=part.site,
-                state=part.state,
-                text=part.text,
-                bytes_up=part.bytes_up,
-                bytes_down=part.bytes_down,
-                metrics_dropped=part.metrics_dropped,
-            )
+            JobSiteView.model_validate(part, from_attributes=True)
             for part in store.job_sites(job.id)
         ),
         created=job.created,
@@ -216,22 +209,6 @@ def _model_view(row: ModelRow) -> ModelView:
     return ModelView(round=row.round, blob=row.blob, metrics=dict(row.metrics), created=row.created)
 
 
-def _event(row: EventRow) -> EventView:
-    return EventView(
-        seq=row.seq,
-        id=row.id,
-        site=row.site,
-        task=row.task,
-        kind=row.kind,
-        tag=row.tag,
-        value=row.value,
-        step=row.step,
-        text=row.text,
-        time=row.time,
-        blob=row.blob,
-    )
-
-
 def _metrics(services: Services, job: JobRow) -> MetricsReply:
     store = services.store
     cursors = [
@@ -241,18 +218,7 @@ def _metrics(services: Services, job: JobRow) -> MetricsReply:
     ]
     return MetricsReply(
         metrics=tuple(
-            MetricView(
-                site=row.site,
-                tag=row.tag,
-                count=row.count,
-                last=row.last,
-                least=row.least,
-                greatest=row.greatest,
-                first_step=row.first_step,
-                last_step=row.last_step,
-                time=row.time,
-            )
-            for row in store.metrics(job.id)
+            MetricView.model_validate(row, from_attributes=True) for row in store.metrics(job.id)
         ),
         dropped={
             part.site: part.metrics_dropped
