@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+
 from federant.codec import TorchArray, decode, encode  # noqa: E402
 from federant.exchange import DXO, DataKind  # noqa: E402
 from federant.server.aggregation import WeightedMean  # noqa: E402
@@ -192,6 +194,15 @@ def test_a_tensor_that_stands_for_others_is_refused() -> None:
     wrapped = torch.Tensor._make_wrapper_subclass(Wrapper, (2,))
     with pytest.raises(TypeError, match="Wrapper, whose values are elsewhere; send the plain"):
         encode([wrapped])
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "xpu", "cpu"])
+def test_a_tensor_that_only_claims_to_be_on_a_device_is_refused(device: str) -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        tensor = torch.empty(2, dtype=torch.bfloat16, device=device)
+    assert tensor.device.type == torch.device(device).type
+    with pytest.raises(TypeError, match=r"FakeTensor, whose values are elsewhere; send the plain"):
+        encode(DXO(DataKind.WEIGHTS, {"w": tensor}))
 
 
 def test_a_numpy_array_of_torch_becomes_a_tensor_whatever_its_layout() -> None:

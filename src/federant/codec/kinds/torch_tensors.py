@@ -7,6 +7,7 @@ not its values become a TorchArray.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -114,15 +115,29 @@ def _check(writer: Writer, tensor: Any) -> None:
 
 
 def _on_host(tensor: Any) -> Any:
-    """The tensor in the processor's memory: itself if it is there."""
-    if tensor.device.type == "cpu":
-        return tensor
-    if tensor.device.type != "cuda":
+    """The tensor in the processor's memory, with all its values: itself if it is there."""
+    if tensor.device.type != "cuda" or not tensor.numel():
         return tensor.cpu()
-    # The card writes to pinned memory by itself; torch keeps such memory for the next tensor.
     torch = sys.modules["torch"]
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    try:
+        # The card writes to pinned memory by itself; torch keeps such memory for the next tensor.
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    except RuntimeError:
+        # There is a limit to what can be pinned, and torch rounds up to a power of two.
+        _forget_failure(torch, tensor.device)
+        return tensor.cpu()
+    # In the order of the calling thread's stream, as .cpu(), and back only when it is done: with
+    # non_blocking the bytes could be read before they are there.
     return host.copy_(tensor)
+
+
+def _forget_failure(torch: Any, device: Any) -> None:
+    """CUDA tells of memory that it could not pin a second time, to the next kernel: to this one.
+
+    As reported of torch 2.14 in https://github.com/MakazhanAlpamys/Soup/pull/989.
+    """
+    with suppress(RuntimeError):
+        torch.ones(1, device=device)
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Any:
