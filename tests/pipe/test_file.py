@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -28,7 +27,6 @@ from federant.pipe import (
     file_meeting,
 )
 from federant.pipe.file_life import Alive, PeerLife, Terms
-from federant.pipe.file_wakeups import Wakeups
 from federant.spool import SpoolError
 from federant.testing import FakeClock, PeerProcess
 
@@ -598,28 +596,3 @@ def test_the_folder_of_taken_files_may_vanish_when_its_last_result_is_confirmed(
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
     (root / "task" / "taken").rmdir()
     assert stored(pass_on(pool, agent, job, large())).path is not None
-
-
-# -- the kernel's word -----------------------------------------------------------------------------
-
-
-def test_the_kernel_says_that_a_file_has_come(tmp_path: Path) -> None:
-    pytest.importorskip("inotify_simple")
-    wakeups = Wakeups()
-    assert wakeups.descriptor is not None
-    wakeups.watch(tmp_path)
-    poll = select.poll()
-    poll.register(wakeups.descriptor, select.POLLIN)
-    assert poll.poll(0) == []
-    (tmp_path / "a").touch()
-    assert poll.poll(LONG * 1000) != []
-    wakeups.drain()
-    assert poll.poll(0) == []
-    wakeups.close()
-    wakeups.close()
-
-
-def test_a_folder_that_cannot_be_watched_is_polled(tmp_path: Path) -> None:
-    wakeups = Wakeups()
-    wakeups.watch(tmp_path / "not there")
-    wakeups.close()

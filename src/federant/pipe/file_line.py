@@ -2,16 +2,16 @@
 
 import errno
 import logging
-import select
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from federant.codec import FrameError, encode
 from federant.pipe.base import Mode
-from federant.pipe.errors import PeerGoneError, PipeClosedError
+from federant.pipe.errors import PeerGoneError
 from federant.pipe.file_end import FileAccessor
 from federant.pipe.file_life import NoCardError, Terms
 from federant.pipe.file_link import Bye, FileLink
@@ -22,7 +22,7 @@ from federant.pipe.file_wakeups import Wakeups
 from federant.pipe.local_wire import check_id
 from federant.pipe.message import Message
 from federant.pipe.sent import Sent
-from federant.pipe.turns import Interest, Turns
+from federant.pipe.turns import Turns
 from federant.spool import SpoolDiskFullError, SpoolError
 
 logger = logging.getLogger(__name__)
@@ -63,16 +63,14 @@ class FileLine:
         self._check_interval = min(check_interval, terms.beat_interval)
         self._terms = terms
         self._keep = frozenset(keep)
-        self._turns = Turns(self._interest, self._work)
+        self._wakeups = Wakeups()
+        interest = partial(self._wakeups.interest, self._check_interval)
+        self._turns = Turns(place, interest, self._work)
         self._hall = Hall(place, terms)
         self._reading = Reading(place, self._hall, defer=defer)
-        self._wakeups: Wakeups | None = None
         self._link: FileLink | None = None
         self._parted = 0
         self._entries: deque[_Entry] = deque()
-        self._is_open = False
-        self._woken = False
-        self._trouble = ""
         self._stuck: _Arrival | None = None
         self._take_at = 0.0
         self.can_resend = self.can_answer = True
@@ -83,11 +81,10 @@ class FileLine:
 
     def open(self, channel: str) -> None:
         with self._turns.lock:
-            if self._is_open:
-                raise PipeClosedError(f"{self._place} is open already; close it first")
+            self._turns.check_closed()
             self._place.channel = channel
             self._place.make()
-            self._wakeups = Wakeups()
+            self._wakeups.open()
             try:
                 if self._place.mode is Mode.PASSIVE:
                     self._hall.open(self._keep)
@@ -97,15 +94,12 @@ class FileLine:
             except BaseException:
                 self._wakeups.close()
                 raise
-            self._woken = False
-            self._is_open = True
+            self._turns.open()
 
     def close(self) -> None:
         with self._turns.lock:
-            if not self._is_open:
+            if not self._turns.close():
                 return
-            self._is_open = False
-            self._turns.finish()
             if (link := self._link) is not None:
                 link.say_bye(Bye("it closed its end"))
                 self._part(link, "this end is closed", clean=False)
@@ -115,14 +109,13 @@ class FileLine:
             self._entries.clear()
             if self._place.mode is Mode.PASSIVE:
                 self._hall.close()
-            if self._wakeups is not None:
-                self._wakeups.close()
+            self._wakeups.close()
             self._place.take_down()
 
     def clear(self) -> None:
-        self._check_open()
+        self._turns.check_open()
         with self._turns.lock:
-            self._check_open()
+            self._turns.check_open()
             self._turns.look()
             for entry in list(self._entries):
                 if isinstance(entry, _Arrival):
@@ -133,26 +126,20 @@ class FileLine:
                         entry.link.receipt(entry.name, read=False)
 
     def wake(self) -> None:
-        if self._is_open:
-            with self._turns.lock:
-                self._woken = True
-                self._turns.changed.notify_all()
-            self._turns.bell.ring()
+        self._turns.wake()
 
     def abandon_in_child(self) -> None:
         """For the fork hook: a child that held the locks would hide its parent's death."""
-        self._is_open = False
-        self._turns.renew()
+        self._turns.abandon_in_child()
         self._hall.abandon_in_child()
         if self._link is not None:
             self._link.end()
-        if self._wakeups is not None:
-            self._wakeups.close()
+        self._wakeups.close()
 
     # -- messages ----------------------------------------------------------------------------------
 
     def send(self, msg: Message, timeout: float | None) -> bool:
-        self._check_open()
+        self._turns.check_open()
         for name in ("msg_id", "req_id"):
             check_id(name, getattr(msg, name))
         now = time.time()
@@ -162,9 +149,9 @@ class FileLine:
         key = (msg.msg_type, msg.msg_id, frame.size)
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._turns.lock:
-            self._check_open()
+            self._turns.check_open()
             parted = self._parted
-            self._wait(
+            self._turns.wait(
                 lambda: self._met() or self._parted != parted or msg.withdrawn,
                 deadline,
             )
@@ -189,7 +176,7 @@ class FileLine:
             if deadline is not None:  # the timeout bounds the peer's time, not the copy
                 deadline += time.monotonic() - began
         with self._turns.lock:
-            self._check_open()
+            self._turns.check_open()
             if link.ended:
                 return False
             if sent is None:
@@ -204,19 +191,19 @@ class FileLine:
             elif timeout == 0:
                 return True
             sent.waited_for, sent.given_up = True, False
-            self._wait(lambda: sent.settled is not None or msg.withdrawn, deadline)
+            self._turns.wait(lambda: sent.settled is not None or msg.withdrawn, deadline)
             _give_up(link, sent, msg)
             msg.dropped = sent.dropped
             return sent.settled is True
 
     def receive(self, timeout: float | None) -> Message | None:
-        self._check_open()
+        self._turns.check_open()
         deadline = time.monotonic() + (timeout or 0)
         while True:
             with self._turns.lock:
-                self._wait(lambda: self._can_take() or self._woken, deadline)
-                if self._woken or not self._can_take():
-                    self._woken = False
+                self._turns.wait(lambda: self._can_take() or self._turns.woken, deadline)
+                if self._turns.woken or not self._can_take():
+                    self._turns.woken = False
                     return None
                 entry = self._entries.popleft()
                 if isinstance(entry, _Parted):
@@ -249,22 +236,10 @@ class FileLine:
 
     # -- within: waiting, and looking into the folder; the lock is held ----------------------------
 
-    def _wait(self, ready: Callable[[], bool], deadline: float | None) -> None:
-        def ready_or_closed() -> bool:
-            self._check_open()
-            return ready()
-
-        self._turns.wait(ready_or_closed, deadline)
-
-    def _interest(self) -> Interest:
-        descriptor = None if self._wakeups is None else self._wakeups.descriptor
-        descriptors = [] if descriptor is None else [(descriptor, int(select.POLLIN))]
-        return Interest(descriptors, self._check_interval)
-
     def _work(self, ready: set[int]) -> None:
-        if not self._is_open:
+        if not self._turns.is_open:
             return
-        if ready and self._wakeups is not None:
+        if ready:
             self._wakeups.drain()
         if self._link is None and not self._has_news:
             try:
@@ -273,7 +248,7 @@ class FileLine:
                 else:
                     self._let_in()
             except OSError as error:
-                self._note_trouble(error)
+                self._place.note_trouble(error)
         if self._link is not None:
             self._look(self._link)
 
@@ -291,9 +266,9 @@ class FileLine:
             if error.errno in _GONE:
                 self._part(link, "the folder of the meeting is gone", clean=False)
             else:
-                self._note_trouble(error)
+                self._place.note_trouble(error)
             return
-        self._trouble = ""
+        self._place.trouble_is_over()
         for path in found.junk:
             self._place.set_aside(path, "it is no part of a pipe")
         for seq, read, text in found.receipts:
@@ -313,12 +288,6 @@ class FileLine:
         else:
             link.beat()
 
-    def _note_trouble(self, error: OSError) -> None:
-        """A file system over a network has its moments: the next look may be better."""
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            logger.warning("the folder cannot be looked at pipe=%s error=%s", self._place, error)
-
     def _met(self) -> bool:
         return self._link is not None and self._link.peer is not None
 
@@ -334,8 +303,7 @@ class FileLine:
         self._link = link = self._place.until_it_stays(
             lambda: FileLink.offer(self._place.make(), self._terms)
         )
-        if self._wakeups is not None:
-            self._wakeups.watch(link.inbox)
+        self._wakeups.watch(link.inbox)
 
     def _let_in(self) -> None:
         try:
@@ -346,8 +314,7 @@ class FileLine:
         if link is None:
             return
         self._link = link
-        if self._wakeups is not None:
-            self._wakeups.watch(link.inbox)
+        self._wakeups.watch(link.inbox)
         self._turns.changed.notify_all()
 
     def _part(self, link: FileLink, text: str, *, clean: bool, final: bool = False) -> None:
@@ -357,7 +324,7 @@ class FileLine:
         link.end()
         self._link = None
         self._parted += 1
-        if not self._is_open:
+        if not self._turns.is_open:
             if left:
                 link.remove()
             return
@@ -384,10 +351,6 @@ class FileLine:
         with self._turns.lock:
             link.receipt(name, read=msg is not None, text=problem)
         return msg
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise PipeClosedError(f"{self._place} is not open, or was closed")
 
 
 def _give_up(link: FileLink, sent: Sent, msg: Message) -> None:

@@ -14,11 +14,10 @@ import contextlib
 import logging
 import os
 import re
-import select
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +32,7 @@ from federant.pipe.file_wakeups import Wakeups
 from federant.pipe.local_frames import StoredFrame
 from federant.pipe.local_wire import INLINE_BYTES
 from federant.pipe.message import Message, MsgId, Topic
-from federant.pipe.turns import Interest, Turns
+from federant.pipe.turns import Turns
 from federant.spool import SpoolDiskFullError, SpoolError, SpoolReader
 
 logger = logging.getLogger(__name__)
@@ -62,15 +61,13 @@ class NvflareLine:
         self._defer = defer
         self._keep = frozenset(keep)
         self._taken_in = taken
-        self._turns = Turns(self._interest, self._work)
-        self._wakeups: Wakeups | None = None
+        self._wakeups = Wakeups()
+        interest = partial(self._wakeups.interest, check_interval)
+        self._turns = Turns(place, interest, self._work)
         self._names: deque[str] = deque()
         self._heard_at = self._looked_at = 0.0
         self._met = False
         self._news: PeerGoneError | None = None
-        self._is_open = False
-        self._woken = False
-        self._trouble = ""
         self._take_at = 0.0
         self._written_at = 0
         self._heartbeat: Path | None = None
@@ -82,28 +79,24 @@ class NvflareLine:
 
     def open(self, channel: str) -> None:
         with self._turns.lock:
-            if self._is_open:
-                raise PipeClosedError(f"{self._place} is open already; close it first")
+            self._turns.check_closed()
             self._place.channel = channel
-            self._wakeups = Wakeups()
+            self._wakeups.open()
             self._make_folders()
             if self._defer:
                 for path in self._taken().iterdir():
                     if path not in self._keep:
                         path.unlink(missing_ok=True)
             self._names.clear()
-            self._met = self._woken = False
+            self._met = False
             self._news = None
-            self._is_open = True
+            self._turns.open()
 
     def close(self) -> None:
         with self._turns.lock:
-            if not self._is_open:
+            if not self._turns.close():
                 return
-            self._is_open = False
-            self._turns.finish()
-            if self._wakeups is not None:
-                self._wakeups.close()
+            self._wakeups.close()
             if self._heartbeat is not None:
                 self._heartbeat.unlink(missing_ok=True)
             if self._place.mode is Mode.PASSIVE:
@@ -113,31 +106,25 @@ class NvflareLine:
             self._place.take_down()
 
     def clear(self) -> None:
-        self._check_open()
+        self._turns.check_open()
         with self._turns.lock:
-            self._check_open()
+            self._turns.check_open()
             self._turns.look()
             for name in self._names:
                 _remove(self._inbox / name)
             self._names.clear()
 
     def wake(self) -> None:
-        if self._is_open:
-            with self._turns.lock:
-                self._woken = True
-                self._turns.changed.notify_all()
-            self._turns.bell.ring()
+        self._turns.wake()
 
     def abandon_in_child(self) -> None:
-        self._is_open = False
-        self._turns.renew()
-        if self._wakeups is not None:
-            self._wakeups.close()
+        self._turns.abandon_in_child()
+        self._wakeups.close()
 
     # -- messages ----------------------------------------------------------------------------------
 
     def send(self, msg: Message, timeout: float | None) -> bool:
-        self._check_open()
+        self._turns.check_open()
         name = _name_of(msg)
         msg.dropped = ""
         pieces = None if self.accessor is not None else fobs.dump(msg.data)
@@ -154,13 +141,13 @@ class NvflareLine:
         try:
             self._write(aside, msg.data, pieces)
             with self._turns.lock:
-                self._check_open()
+                self._turns.check_open()
                 self._stamp(aside)
                 aside.rename(path)
                 if heartbeat:
                     self._heartbeat = path
         except FileNotFoundError as error:
-            self._check_open()
+            self._turns.check_open()
             raise PipeClosedError(f"{self._place}: the other end has taken it down") from error
         except BaseException:
             _remove(aside)
@@ -170,7 +157,7 @@ class NvflareLine:
         if deadline is not None:  # the timeout bounds the peer's time, not the copy
             deadline += time.monotonic() - began
         with self._turns.lock:
-            self._wait(lambda: not os.path.lexists(path) or msg.withdrawn, deadline)
+            self._turns.wait(lambda: not os.path.lexists(path) or msg.withdrawn, deadline)
             with contextlib.suppress(FileNotFoundError):
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -183,15 +170,16 @@ class NvflareLine:
             return True
 
     def receive(self, timeout: float | None) -> Message | None:
-        self._check_open()
+        self._turns.check_open()
         deadline = time.monotonic() + (timeout or 0)
         while True:
             with self._turns.lock:
-                self._wait(
-                    lambda: self._can_take() or self._news is not None or self._woken, deadline
+                self._turns.wait(
+                    lambda: self._can_take() or self._news is not None or self._turns.woken,
+                    deadline,
                 )
-                if self._woken:
-                    self._woken = False
+                if self._turns.woken:
+                    self._turns.woken = False
                     return None
                 if not self._can_take():
                     news, self._news = self._news, None
@@ -205,7 +193,7 @@ class NvflareLine:
                 except FileNotFoundError:
                     continue  # its sender has taken it back
                 except OSError as error:
-                    self._note_trouble(error)
+                    self._place.note_trouble(error)
                     self._take_at = time.monotonic() + self._check_interval
                     continue  # a later look finds it again
             msg = self._read(name, taken)
@@ -222,29 +210,16 @@ class NvflareLine:
     def _outbox(self) -> Path:
         return self._place.folder / ("y" if self._place.mode is Mode.ACTIVE else "x")
 
-    def _wait(self, ready: Callable[[], bool], deadline: float | None) -> None:
-        def ready_or_closed() -> bool:
-            self._check_open()
-            return ready()
-
-        self._turns.wait(ready_or_closed, deadline)
-
     def _make_folders(self) -> None:
         for name in "xyt":
             self._place.make(self._place.folder / name)
-        if self._wakeups is not None:
-            self._wakeups.watch(self._inbox)
-            self._wakeups.watch(self._outbox, leaving=True)
-
-    def _interest(self) -> Interest:
-        descriptor = None if self._wakeups is None else self._wakeups.descriptor
-        descriptors = [] if descriptor is None else [(descriptor, int(select.POLLIN))]
-        return Interest(descriptors, self._check_interval)
+        self._wakeups.watch(self._inbox)
+        self._wakeups.watch(self._outbox, leaving=True)
 
     def _work(self, ready: set[int]) -> None:
-        if not self._is_open:
+        if not self._turns.is_open:
             return
-        if ready and self._wakeups is not None:
+        if ready:
             self._wakeups.drain()
         try:
             with os.scandir(self._inbox) as found:
@@ -256,20 +231,17 @@ class NvflareLine:
             self._make_folders()
             return
         except OSError as error:
-            self._note_trouble(error)
+            self._place.note_trouble(error)
             return
         entries.sort(key=lambda entry: (entry[0].st_mtime_ns, entry[1]))
         self._names = deque(name for _, name in entries if not name.startswith("."))
         self._look_for_life(heard=bool(self._names))
 
+    def _has_something(self) -> bool:
+        return self._can_take() or self._news is not None or self._turns.woken
+
     def _can_take(self) -> bool:
         return bool(self._names) and time.monotonic() >= self._take_at
-
-    def _note_trouble(self, error: OSError) -> None:
-        """A file system over a network has its moments: the next look may be better."""
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            logger.warning("the folder cannot be used pipe=%s error=%s", self._place, error)
 
     def _look_for_life(self, *, heard: bool) -> None:
         now = self._terms.clock()
@@ -342,10 +314,6 @@ class NvflareLine:
         # Not in the channel's folder: the model system's own end removes that.
         folder = self._taken_in or self._place.root / f"taken_{self._place.channel}"
         return self._place.make(folder)
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise PipeClosedError(f"{self._place} is not open, or was closed")
 
 
 def _name_of(msg: Message) -> str:

@@ -1,4 +1,4 @@
-"""Where a FilePipe's channel lies in the shared folder: its files, and what becomes of junk."""
+"""Where a FilePipe's channel lies in the shared folder: its folders, junk, and bad moments."""
 
 import contextlib
 import logging
@@ -30,6 +30,7 @@ class FilePlace:
         self.channel = ""
         self._made: list[Path] = []
         self._left_alone: set[Path] = set()
+        self._trouble = ""
 
     @property
     def folder(self) -> Path:
@@ -97,6 +98,15 @@ class FilePlace:
             if path.stat().st_size <= _LARGEST:
                 self.set_aside(path, why)
             path.unlink()
+
+    def note_trouble(self, error: OSError) -> None:
+        """A file system over a network has its moments, told once: the next look may be better."""
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            logger.warning("the folder cannot be used pipe=%s error=%s", self, error)
+
+    def trouble_is_over(self) -> None:
+        self._trouble = ""
 
     def __str__(self) -> str:
         return f"file pipe {self.root} channel={self.channel!r} mode={self.mode}"

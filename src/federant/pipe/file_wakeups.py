@@ -7,8 +7,11 @@ other hosts the kernel knows nothing.
 import contextlib
 import logging
 import os
+import select
 from pathlib import Path
 from typing import Any
+
+from federant.pipe.turns import Interest
 
 logger = logging.getLogger(__name__)
 
@@ -16,11 +19,16 @@ _READ_BYTES = 1 << 16
 
 
 class Wakeups:
-    """A descriptor that becomes readable when a file appears, or is closed, in a watched folder."""
+    """A descriptor that becomes readable when a file appears, or is closed, in a watched folder.
+
+    There is none before `open`, after `close`, and where the kernel has no such word.
+    """
 
     def __init__(self) -> None:
         self._inotify: Any = None
         self._flags: Any = None
+
+    def open(self) -> None:
         try:
             # Imported by whoever opens such a pipe, not by everybody who imports federant.
             import inotify_simple
@@ -32,9 +40,11 @@ class Wakeups:
         except OSError as error:  # each user has so many, and sandboxes have none
             logger.info("no inotify, the folder is polled error=%s", error)
 
-    @property
-    def descriptor(self) -> int | None:
-        return None if self._inotify is None else int(self._inotify.fileno())
+    def interest(self, check_interval: float) -> Interest:
+        """What to poll for: a look is due after so many seconds all the same."""
+        if self._inotify is None:
+            return Interest((), check_interval)
+        return Interest([(int(self._inotify.fileno()), int(select.POLLIN))], check_interval)
 
     def watch(self, folder: Path, *, leaving: bool = False) -> None:
         """From now on; ends with the folder. `leaving`: also when a file goes."""

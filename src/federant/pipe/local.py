@@ -9,14 +9,14 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from federant.codec import encode
 from federant.pipe import local_greeting
 from federant.pipe.base import Mode, Pipe
-from federant.pipe.errors import PeerGoneError, PipeClosedError, PipeProtocolError
+from federant.pipe.errors import PeerGoneError, PipeProtocolError
 from federant.pipe.local_arrivals import Arrivals
 from federant.pipe.local_connection import Connection, Peer
 from federant.pipe.local_departures import Departures
@@ -84,15 +84,13 @@ class LocalPipe(Pipe):
         self.spool_bytes = spool_bytes
         self.defer = defer
         self._place = Place(self.root_path, self.mode)
-        self._turns = Turns(self._interest, self._work)
+        self._turns = Turns(self._place, self._interest, self._work)
         self._leftovers = Leftovers(keep)
         self._arrivals = Arrivals(self._place, self._turns, self._leftovers, defer=defer)
-        self._departures = Departures(self._place, self._turns, spool_bytes, self._wait)
+        self._departures = Departures(self._place, self._turns, spool_bytes)
         self._line = Line(
             self._place, token, self._turns, self._arrivals, self._departures, self._leftovers
         )
-        self._is_open = False
-        self._woken = False
         self._active_at = 0.0
         self._next_seq = 0
         _pipes.add(self)
@@ -107,20 +105,16 @@ class LocalPipe(Pipe):
         """
         name = local_greeting.checked_channel(name)
         with self._turns.lock:
-            if self._is_open:
-                raise PipeClosedError(f"{self._place} is open already; close it first")
+            self._turns.check_closed()
             self._place.channel = name
             self._line.open()
             self._arrivals.entries.clear()
-            self._woken = False
-            self._is_open = True
+            self._turns.open()
 
     def close(self) -> None:
         with self._turns.lock:
-            if not self._is_open:
+            if not self._turns.close():
                 return
-            self._is_open = False
-            self._turns.finish()
             self._arrivals.drop()
             self._line.close()
             self._departures.close()
@@ -128,9 +122,9 @@ class LocalPipe(Pipe):
             self._leftovers.clear_met()
 
     def clear(self) -> None:
-        self._check_open()
+        self._turns.check_open()
         with self._turns.lock:
-            self._check_open()
+            self._turns.check_open()
             self._turns.look()
             self._arrivals.drop()
 
@@ -150,9 +144,9 @@ class LocalPipe(Pipe):
 
     def wait_peer(self, timeout: float | None = None) -> Peer | None:
         """Whoever is connected, or connects within timeout seconds (None: no limit); else None."""
-        self._check_open()
+        self._turns.check_open()
         with self._turns.lock:
-            self._wait(lambda: self.peer is not None, _deadline(timeout))
+            self._turns.wait(lambda: self.peer is not None, _deadline(timeout))
             return self.peer
 
     def can_resend(self) -> bool:
@@ -162,11 +156,7 @@ class LocalPipe(Pipe):
         return True
 
     def wake(self) -> None:
-        if self._is_open:
-            with self._turns.lock:
-                self._woken = True
-                self._turns.changed.notify_all()
-            self._turns.bell.ring()
+        self._turns.wake()
 
     def get_last_peer_active_time(self) -> float:
         return self._active_at
@@ -185,7 +175,7 @@ class LocalPipe(Pipe):
 
         A message that lies unread at the peer is not copied again when it is sent again.
         """
-        self._check_open()
+        self._turns.check_open()
         for name in ("msg_id", "req_id"):
             check_id(name, getattr(msg, name))
         frame = encode(msg.data)
@@ -193,9 +183,9 @@ class LocalPipe(Pipe):
         key = (msg.msg_type, msg.msg_id, frame.size)
         deadline = _deadline(timeout)
         with self._turns.lock:
-            self._check_open()
+            self._turns.check_open()
             line, parted = self._line, self._line.parted
-            self._wait(
+            self._turns.wait(
                 lambda: line.connection is not None or line.parted != parted or msg.withdrawn,
                 deadline,
             )
@@ -209,7 +199,7 @@ class LocalPipe(Pipe):
         if sent is None and frame.size > INLINE_BYTES:
             lease = self._departures.lease(connection, frame.size, msg, deadline)
             if lease is None:
-                self._check_open()
+                self._turns.check_open()
                 return False
             began = time.monotonic()
             with lease:
@@ -218,7 +208,7 @@ class LocalPipe(Pipe):
             if deadline is not None:  # the timeout bounds the peer's time, not the copy
                 deadline += time.monotonic() - began
         with self._turns.lock:
-            self._check_open()
+            self._turns.check_open()
             if connection.ended:
                 if file and connection.writer is not None:
                     connection.writer.give_back(file, recycle=False)
@@ -233,20 +223,20 @@ class LocalPipe(Pipe):
             if timeout == 0:
                 return True
             sent.waited_for = True
-            self._wait(lambda: sent.settled is not None or msg.withdrawn, deadline)
+            self._turns.wait(lambda: sent.settled is not None or msg.withdrawn, deadline)
             sent.given_up = sent.settled is None
             msg.dropped = sent.dropped
             return sent.settled is True
 
     def receive(self, timeout: float | None = None) -> Message | None:
-        self._check_open()
+        self._turns.check_open()
         deadline = _deadline(timeout or 0)
         arrivals = self._arrivals
         while True:
             with self._turns.lock:
-                self._wait(lambda: bool(arrivals.entries) or self._woken, deadline)
-                if self._woken or not arrivals.entries:
-                    self._woken = False
+                self._turns.wait(lambda: bool(arrivals.entries) or self._turns.woken, deadline)
+                if self._turns.woken or not arrivals.entries:
+                    self._turns.woken = False
                     return None
                 entry = arrivals.entries.popleft()
                 if isinstance(entry, PeerGoneError):
@@ -258,13 +248,6 @@ class LocalPipe(Pipe):
                 return msg
 
     # -- within: waiting, and working the sockets; the lock is held --------------------------------
-
-    def _wait(self, ready: Callable[[], bool], deadline: float | None) -> None:
-        def ready_or_closed() -> bool:
-            self._check_open()
-            return ready()
-
-        self._turns.wait(ready_or_closed, deadline)
 
     def _interest(self) -> Interest:
         return self._line.interest()
@@ -315,14 +298,9 @@ class LocalPipe(Pipe):
         else:
             raise PipeProtocolError(f"a {type(record).__name__} record came after the greeting")
 
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise PipeClosedError(f"{self._place} is not open, or was closed")
-
     def abandon_in_child(self) -> None:
         """For the fork hook: a child that held the connection would hide its parent's death."""
-        self._is_open = False
-        self._turns.renew()
+        self._turns.abandon_in_child()
         self._line.abandon_in_child()
 
 

@@ -2,9 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 from federant.codec import Frame
 from federant.pipe import local_greeting
@@ -18,18 +16,14 @@ from federant.spool import SpoolClosedError, SpoolFile, SpoolFullError, SpoolWri
 
 logger = logging.getLogger(__name__)
 
-Wait: TypeAlias = Callable[[Callable[[], bool], float | None], None]
-"""Waits with the lock held until something is true, or a deadline; raises when the pipe closes."""
-
 
 class Departures:
     """Writes each large frame once into a file. All but `lease` under the pipe's lock."""
 
-    def __init__(self, place: Place, turns: Turns, spool_bytes: int, wait: Wait) -> None:
+    def __init__(self, place: Place, turns: Turns, spool_bytes: int) -> None:
         self._place = place
         self._turns = turns
         self._spool_bytes = spool_bytes
-        self._wait = wait
         self._writer: SpoolWriter | None = None  # the passive end's, for all its connections
 
     def lease(
@@ -48,7 +42,7 @@ class Departures:
                 break
             except SpoolFullError as full:
                 with self._turns.lock:
-                    self._wait(partial(_has_room, writer, seen, msg, connection), deadline)
+                    self._turns.wait(partial(_has_room, writer, seen, msg, connection), deadline)
                     if writer.given_back == seen or msg.withdrawn or connection.ended:
                         logger.warning("message not sent pipe=%s reason=%s", self._place, full)
                         break

@@ -1,4 +1,4 @@
-"""How threads that wait on one pipe take turns at its descriptors; what is read is not here."""
+"""How calls wait at one open end of a pipe, by turns at its descriptors; nothing is read here."""
 
 import contextlib
 import math
@@ -9,6 +9,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
+
+from federant.pipe.errors import PipeClosedError
 
 _LONGEST_POLL: Final = 3600.0
 
@@ -41,32 +43,82 @@ class Interest(NamedTuple):
 
 
 class Turns:
-    """A lock, and waiting under it: the first thread that waits polls for all the others.
+    """A lock, and waiting under it while this end is open: the first thread that waits polls for
+    all the others.
 
     So a message wakes the thread that wants it directly, and no thread has to run in between.
     """
 
-    def __init__(self, interest: Callable[[], Interest], work: Callable[[set[int]], None]) -> None:
-        """Both are called with the lock held, by the thread whose turn it is: `interest` says what
-        to poll for, `work` gets the descriptors that are ready."""
+    def __init__(
+        self,
+        place: object,
+        interest: Callable[[], Interest],
+        work: Callable[[set[int]], None],
+    ) -> None:
+        """`place` is what this end is called in errors. The others are called with the lock held,
+        by the thread whose turn it is: `interest` says what to poll for, `work` gets the
+        descriptors that are ready."""
+        self._place = place
         self._interest = interest
         self._work = work
         self.bell = Bell()
-        self.renew()
+        self.woken = False
+        """Whether wake was called, for the receive that ends by that to take it back."""
+        self._renew()
 
-    def renew(self) -> None:
-        """For a forked child: the thread that held the lock may not exist there."""
+    def _renew(self) -> None:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
+        self.is_open = False
         self._working = False
+
+    def check_closed(self) -> None:
+        """PipeClosedError if this end is open already."""
+        if self.is_open:
+            raise PipeClosedError(f"{self._place} is open already; close it first")
+
+    def check_open(self) -> None:
+        """PipeClosedError if this end is not open."""
+        if not self.is_open:
+            raise PipeClosedError(f"{self._place} is not open, or was closed")
+
+    def open(self) -> None:
+        """From now on calls may wait; lock held."""
+        self.woken = False
+        self.is_open = True
+
+    def close(self) -> bool:
+        """Ends every call that waits, and returns once no thread polls; lock held.
+
+        False if this end was not open.
+        """
+        if not self.is_open:
+            return False
+        self.is_open = False
+        self.bell.ring()
+        self.changed.notify_all()
+        self.changed.wait_for(lambda: not self._working)
+        return True
+
+    def abandon_in_child(self) -> None:
+        """For a forked child: the thread that held the lock may not exist there."""
+        self._renew()
+
+    def wake(self) -> None:
+        """Has the calls that wait look again, a receive with `woken`; the lock must not be held."""
+        if self.is_open:
+            with self.lock:
+                self.woken = True
+                self.changed.notify_all()
+            self.bell.ring()
 
     def wait(self, ready: Callable[[], bool], deadline: float | None) -> None:
         """Returns once ready() is true or the deadline (time.monotonic) is over; lock held.
 
-        What has come already counts though the time is up.
+        What has come already counts though the time is up. PipeClosedError once it is closed.
         """
         something_came = True
-        while not ready():
+        while not self._is_ready(ready):
             seconds = math.inf if deadline is None else max(deadline - time.monotonic(), 0)
             if not seconds and not something_came:
                 return
@@ -81,11 +133,9 @@ class Turns:
         if not self._working:
             self._work_for(0)
 
-    def finish(self) -> None:
-        """Waits until no thread polls; lock held. Waiting threads look again what is the matter."""
-        self.bell.ring()
-        self.changed.notify_all()
-        self.changed.wait_for(lambda: not self._working)
+    def _is_ready(self, ready: Callable[[], bool]) -> bool:
+        self.check_open()
+        return ready()
 
     def _work_for(self, seconds: float) -> bool:
         self._working = True
