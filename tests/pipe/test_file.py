@@ -1,13 +1,10 @@
-"""FilePipe beyond the contract: what lies in the folder, junk, deaths, results that stay there."""
+"""FilePipe beyond the contract: what lies in the folder, junk, and results that stay there."""
 
 import errno
 import os
 import resource
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,42 +17,20 @@ from federant.pipe import (
     Mode,
     PeerGoneError,
     Pipe,
-    PipeBusyError,
     StoredFrame,
     file_life,
     file_link,
     file_meeting,
 )
-from federant.pipe.file_life import Alive, PeerLife, Terms
+from federant.pipe.file_life import Alive
 from federant.spool import SpoolError
-from federant.testing import FakeClock, PeerProcess
 
 LONG = 20.0
 SHORT = 0.05
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
-AGENT = """
-import os, signal, sys
-import numpy as np
-from federant.pipe import FilePipe, Message, Mode
-pipe = FilePipe(Mode.ACTIVE, sys.argv[1], 0.02)
-pipe.open("task")
-while not pipe.send(Message.new_request("train", {"w": np.arange(100_000, dtype=np.float32)}), 0):
-    pipe.receive(0.01)
-if "fork" in sys.argv and os.fork() == 0:
-    sys.stdin.read()
-    os._exit(0)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-"""Sends one large message, does not wait until it is read, forks perhaps, and is killed."""
-
 MakePipe = Callable[..., FilePipe]
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as executor:
-        yield executor
+PassOn = Callable[[Pipe, Pipe, Message], Message]
 
 
 @pytest.fixture
@@ -64,37 +39,9 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(root: Path) -> Iterator[MakePipe]:
-    """make(mode, **arguments) gives an open pipe on the channel task."""
-    made: list[FilePipe] = []
-
-    def make_one(mode: Mode, **arguments: object) -> FilePipe:
-        pipe = FilePipe(mode, root, 0.02, **arguments)  # type: ignore[arg-type]
-        made.append(pipe)
-        pipe.open("task")
-        return pipe
-
-    yield make_one
-    for pipe in made:
-        pipe.close()
-
-
-@pytest.fixture
-def killed_agent(root: Path) -> Iterator[Callable[..., None]]:
-    """killed_agent(*words) runs AGENT to its end."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def run(*words: str) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-c", AGENT, str(root), *words], stdin=subprocess.PIPE
-        )
-        processes.append(process)
-        assert process.wait() == -signal.SIGKILL
-
-    yield run
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.close()
+def make(opened: Callable[[FilePipe], FilePipe], root: Path) -> MakePipe:
+    """make(mode, **arguments) gives an open pipe."""
+    return lambda mode, **arguments: opened(FilePipe(mode, root, 0.02, **arguments))
 
 
 def large(number: int = 0) -> Message:
@@ -105,13 +52,6 @@ def receive(pipe: Pipe) -> Message:
     message = pipe.receive(LONG)
     assert message is not None
     return message
-
-
-def pass_on(pool: ThreadPoolExecutor, sender: Pipe, receiver: Pipe, message: Message) -> Message:
-    sent = pool.submit(sender.send, message, LONG)
-    received = receive(receiver)
-    assert sent.result(LONG) is True
-    return received
 
 
 def entries(folder: Path) -> list[str]:
@@ -169,13 +109,13 @@ def test_export_keeps_every_argument(root: Path) -> None:
 @pytest.mark.parametrize("opens", list(Mode))
 @pytest.mark.parametrize("closes", list(Mode))
 def test_nothing_is_left_of_what_the_ends_made_whichever_opens_and_closes_first(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path, opens: Mode, closes: Mode
+    make: MakePipe, pass_on: PassOn, root: Path, opens: Mode, closes: Mode
 ) -> None:
     root.mkdir(parents=True)
     pipes = {mode: make(mode) for mode in (opens, opens.opposite)}
     agent, job = pipes[Mode.ACTIVE], pipes[Mode.PASSIVE]
-    pass_on(pool, agent, job, large())
-    pass_on(pool, job, agent, large())
+    pass_on(agent, job, large())
+    pass_on(job, agent, large())
     pipes[closes].close()
     pipes[closes.opposite].close()
     assert entries(root) == []
@@ -198,7 +138,7 @@ def test_a_folder_that_the_other_end_takes_down_is_made_again_by_whoever_opens(
     make: MakePipe, pool: ThreadPoolExecutor, root: Path
 ) -> None:
     def come_and_go(mode: Mode) -> None:
-        for _ in range(100):
+        for _ in range(50):
             make(mode).close()
 
     for ended in [pool.submit(come_and_go, mode) for mode in Mode]:
@@ -218,7 +158,7 @@ def test_close_leaves_what_others_have_in_the_folder(make: MakePipe, root: Path)
 
 
 def test_junk_is_set_aside_and_the_pipe_goes_on(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+    make: MakePipe, pass_on: PassOn, root: Path
 ) -> None:
     make_junk = root / "task"
     make_junk.mkdir(parents=True)
@@ -226,7 +166,7 @@ def test_junk_is_set_aside_and_the_pipe_goes_on(
     (make_junk / "x").mkdir()
     (make_junk / "link-of-somebody").mkdir()
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large(1))
+    pass_on(agent, job, large(1))
     inbox = meeting(root) / "to_passive"
     (inbox / "a file.tmp").write_bytes(b"\0" * 100)
     (inbox / "folder").mkdir()
@@ -262,35 +202,35 @@ def test_open_removes_what_a_process_had_begun_to_make_when_it_died(
 
 
 def test_a_folder_that_was_cleared_away_is_made_again(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+    make: MakePipe, pass_on: PassOn, root: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large(1))
+    pass_on(agent, job, large(1))
     shutil.rmtree(root)
     with pytest.raises(PeerGoneError, match="the folder of the meeting is gone"):
         job.receive(LONG)
     assert agent.receive(SHORT) is None
-    assert pass_on(pool, agent, job, large(2)).data["w"][0] == 2
+    assert pass_on(agent, job, large(2)).data["w"][0] == 2
 
 
 def test_a_message_that_lies_unread_is_not_written_again(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+    make: MakePipe, pass_on: PassOn, root: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large())
+    pass_on(agent, job, large())
     message = large(1)
     for _ in range(3):
         assert agent.send(message, SHORT) is False
     assert len(list(meeting(root).glob("to_passive/m-*"))) == 1
-    assert pass_on(pool, agent, job, message).data["w"][0] == 1
+    assert pass_on(agent, job, message).data["w"][0] == 1
     assert job.receive(SHORT) is None
 
 
 def test_a_withdrawn_message_is_taken_back(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+    make: MakePipe, pool: ThreadPoolExecutor, pass_on: PassOn, root: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large())
+    pass_on(agent, job, large())
     message = large(1)
     assert agent.send(message, SHORT) is False
     sending = pool.submit(agent.send, message, LONG)
@@ -302,11 +242,11 @@ def test_a_withdrawn_message_is_taken_back(
 
 
 def test_messages_that_nobody_reads_do_not_fill_the_folder(
-    make: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    make: MakePipe, pass_on: PassOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_link, "UNREAD_FILES", 100)
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large())
+    pass_on(agent, job, large())
     taken = [agent.send(Message.new_request("beat", None), 0) for _ in range(300)]
     assert 100 <= taken.count(True) < 200
     for _ in range(taken.count(True)):
@@ -314,11 +254,9 @@ def test_messages_that_nobody_reads_do_not_fill_the_folder(
     assert agent.send(Message.new_request("beat", None), 0) is True
 
 
-def test_a_file_that_cannot_be_written_is_a_spool_error(
-    make: MakePipe, pool: ThreadPoolExecutor
-) -> None:
+def test_a_file_that_cannot_be_written_is_a_spool_error(make: MakePipe, pass_on: PassOn) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large())
+    pass_on(agent, job, large())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
@@ -326,14 +264,14 @@ def test_a_file_that_cannot_be_written_is_a_spool_error(
             agent.send(large(), LONG)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert pass_on(pool, agent, job, large(1)).data["w"][0] == 1
+    assert pass_on(agent, job, large(1)).data["w"][0] == 1
 
 
 def test_a_receipt_that_cannot_be_written_harms_nothing(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+    make: MakePipe, pass_on: PassOn, root: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large())
+    pass_on(agent, job, large())
     message = large()
     assert agent.send(message, SHORT) is False
     (path,) = meeting(root).glob("to_passive/m-*")
@@ -345,14 +283,14 @@ def test_a_receipt_that_cannot_be_written_harms_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert message.dropped == ""
-    assert pass_on(pool, agent, job, large(1)).data["w"][0] == 1
+    assert pass_on(agent, job, large(1)).data["w"][0] == 1
 
 
 def test_a_folder_that_cannot_be_looked_at_for_a_moment_ends_nothing(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path, monkeypatch: pytest.MonkeyPatch
+    make: MakePipe, pass_on: PassOn, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large(1))
+    pass_on(agent, job, large(1))
 
     def failing(path: Path) -> list[str]:
         raise OSError(errno.EIO, "Input/output error", str(path))
@@ -360,14 +298,14 @@ def test_a_folder_that_cannot_be_looked_at_for_a_moment_ends_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os, "listdir", failing)
         assert job.receive(SHORT) is None
-    assert pass_on(pool, agent, job, large(2)).data["w"][0] == 2
+    assert pass_on(agent, job, large(2)).data["w"][0] == 2
 
 
 def test_a_message_that_cannot_be_taken_for_a_moment_is_taken_later(
-    make: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    make: MakePipe, pass_on: PassOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large(1))
+    pass_on(agent, job, large(1))
     for number in (2, 3):
         assert agent.send(large(number), 0)
     rename = Path.rename
@@ -384,7 +322,7 @@ def test_a_message_that_cannot_be_taken_for_a_moment_is_taken_later(
 
 
 def test_a_client_job_that_cannot_see_for_a_moment_whether_it_holds_its_channel_goes_on(
-    make: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    make: MakePipe, pass_on: PassOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make(Mode.PASSIVE)
 
@@ -394,154 +332,7 @@ def test_a_client_job_that_cannot_see_for_a_moment_whether_it_holds_its_channel_
     with monkeypatch.context() as broken:
         broken.setattr(file_meeting, "read_card", failing)
         assert job.receive(SHORT) is None
-    assert pass_on(pool, make(Mode.ACTIVE), job, large(1)).data["w"][0] == 1
-
-
-# -- who is at the other end -----------------------------------------------------------------------
-
-
-def test_two_client_jobs_of_one_host_cannot_hold_one_channel(make: MakePipe) -> None:
-    make(Mode.PASSIVE)
-    with pytest.raises(PipeBusyError, match=f"process {os.getpid()} holds"):
-        make(Mode.PASSIVE)
-
-
-def test_a_client_job_of_another_host_is_taken_over_from(
-    make: MakePipe, pool: ThreadPoolExecutor
-) -> None:
-    """Without locks neither knows that the other one lives under the same kernel."""
-    old = make(Mode.PASSIVE, trust_locks=False)
-    agent = make(Mode.ACTIVE, trust_locks=False)
-    assert pass_on(pool, agent, old, large(1)).data["w"][0] == 1
-    new = make(Mode.PASSIVE, trust_locks=False)
-    assert agent.receive(SHORT) is None  # it learns of that, and offers itself to the next one
-    assert pass_on(pool, agent, new, large(2)).data["w"][0] == 2
-    with pytest.raises(PeerGoneError):
-        old.receive(LONG)
-    assert old.receive(SHORT) is None
-    assert pass_on(pool, new, agent, large(3)).data["w"][0] == 3
-
-
-def test_the_second_agent_waits_until_the_first_has_left(
-    make: MakePipe, pool: ThreadPoolExecutor
-) -> None:
-    job, first, second = make(Mode.PASSIVE), make(Mode.ACTIVE), make(Mode.ACTIVE)
-    agents = {1: first, 2: second}
-    sent = {
-        number: pool.submit(agent.send, large(number), LONG) for number, agent in agents.items()
-    }
-    one = int(receive(job).data["w"][0])
-    assert sent[one].result(LONG) is True
-    assert job.receive(SHORT) is None
-    agents[one].close()
-    with pytest.raises(PeerGoneError):
-        job.receive(LONG)
-    assert receive(job).data["w"][0] == 3 - one
-
-
-def test_another_version_is_refused_by_name(
-    make: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = make(Mode.PASSIVE)
-    old_card = file_life.Card
-
-    def newer(*arguments: object) -> file_life.Card:
-        return old_card(*arguments, version=2)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(file_life, "Card", newer)
-    agent = make(Mode.ACTIVE)
-    monkeypatch.setattr(file_life, "Card", old_card)
-    looking = pool.submit(job.receive, SHORT)
-    with pytest.raises(PeerGoneError, match=r"speaks federant\.filepipe version 2, this end"):
-        agent.receive(LONG)
-    assert looking.result(LONG) is None
-
-
-def test_over_hosts_silence_is_death(make: MakePipe, root: Path) -> None:
-    job = make(Mode.PASSIVE, trust_locks=False, peer_timeout=8.0)
-    peer = PeerProcess(job, "task")
-    try:
-        peer.echo(1)
-        assert job.send(large(), LONG)
-        receive(job)
-        peer.kill()
-        with pytest.raises(PeerGoneError, match="was silent for 8 s") as gone:
-            job.receive(4 * LONG)
-        assert not gone.value.clean
-    finally:
-        peer.end()
-
-
-def test_silence_is_judged_by_the_own_clock_and_only_while_one_looks(tmp_path: Path) -> None:
-    clock = FakeClock()
-    Alive(tmp_path / "alive").close()
-    os.utime(tmp_path / "alive", (0, 0))
-    life = PeerLife(tmp_path, "alive", Terms(10.0, trust_locks=False, clock=clock))
-    assert not life.by_lock
-    assert not life.death()
-    assert not life.awake
-    for beat in range(5):
-        clock.advance(4)
-        (tmp_path / "beat").write_text(str(beat))
-        assert not life.death()
-    assert life.awake
-    clock.advance(1000)  # nobody looked: it may have lived
-    assert not life.death()
-    for _ in range(2):
-        clock.advance(4)
-        assert not life.death()
-    clock.advance(4)
-    assert "was silent for 10 s" in life.death()
-
-
-def test_a_lock_tells_of_a_death_at_once(tmp_path: Path) -> None:
-    alive = Alive(tmp_path / "alive")
-    life = PeerLife(tmp_path, "alive", Terms())
-    assert not life.death()
-    assert life.awake
-    alive.close()
-    assert life.death() == f"process {os.getpid()} is dead"
-    life.close()
-
-
-def test_a_copied_card_is_not_believed_to_be_locked(tmp_path: Path) -> None:
-    """As where one server is mounted twice: the same bytes, another file to the kernel."""
-    alive = Alive(tmp_path / "alive")
-    (tmp_path / "copy").write_bytes((tmp_path / "alive").read_bytes())
-    life = PeerLife(tmp_path, "copy", Terms(10.0))
-    assert not life.by_lock
-    assert not life.death()
-    alive.close()
-
-
-def test_an_agents_death_is_news_at_once_though_its_forked_child_lives(
-    make: MakePipe, pool: ThreadPoolExecutor, killed_agent: Callable[..., None]
-) -> None:
-    job = make(Mode.PASSIVE)
-    receiving = pool.submit(job.receive, LONG)
-    killed_agent("fork")
-    assert receiving.result(LONG) is not None
-    with pytest.raises(PeerGoneError, match="is dead"):
-        job.receive(LONG)
-
-
-def test_a_forked_child_cannot_use_the_pipe_of_its_parent(
-    make: MakePipe, pool: ThreadPoolExecutor
-) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large(1))
-    child = os.fork()
-    if child == 0:
-        broken = 0
-        for call in (lambda: agent.send(large(), 0), lambda: agent.receive(0), agent.clear):
-            try:
-                call()
-            except BrokenPipeError:
-                broken += 1
-        agent.close()
-        os._exit(0 if broken == 3 else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert pass_on(pool, agent, job, large(2)).data["w"][0] == 2
+    assert pass_on(make(Mode.ACTIVE), job, large(1)).data["w"][0] == 1
 
 
 # -- results that stay where they are --------------------------------------------------------------
@@ -553,10 +344,10 @@ def stored(message: Message) -> StoredFrame:
 
 
 def test_a_deferred_result_stays_in_its_file_until_it_is_released(
-    make: MakePipe, pool: ThreadPoolExecutor
+    make: MakePipe, pass_on: PassOn
 ) -> None:
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
-    frame = stored(pass_on(pool, agent, job, large(1)))
+    frame = stored(pass_on(agent, job, large(1)))
     agent.close()
     assert frame.path is not None
     assert frame.path.stat().st_size == frame.size
@@ -567,11 +358,9 @@ def test_a_deferred_result_stays_in_its_file_until_it_is_released(
     assert not frame.path.exists()
 
 
-def test_a_small_deferred_result_is_held_in_memory(
-    make: MakePipe, pool: ThreadPoolExecutor
-) -> None:
+def test_a_small_deferred_result_is_held_in_memory(make: MakePipe, pass_on: PassOn) -> None:
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
-    frame = stored(pass_on(pool, agent, job, Message.new_request("train", {"x": 1})))
+    frame = stored(pass_on(agent, job, Message.new_request("train", {"x": 1})))
     assert frame.path is None
     assert frame.open() == {"x": 1}
 
@@ -581,7 +370,7 @@ def test_a_result_of_a_killed_agent_outlives_both_and_the_next_client_job_keeps_
 ) -> None:
     job = make(Mode.PASSIVE, defer=True)
     receiving = pool.submit(receive, job)
-    killed_agent()
+    killed_agent(job)
     path = stored(receiving.result(LONG)).path
     assert path is not None
     job.close()
@@ -591,8 +380,8 @@ def test_a_result_of_a_killed_agent_outlives_both_and_the_next_client_job_keeps_
 
 
 def test_the_folder_of_taken_files_may_vanish_when_its_last_result_is_confirmed(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+    make: MakePipe, pass_on: PassOn, root: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
     (root / "task" / "taken").rmdir()
-    assert stored(pass_on(pool, agent, job, large())).path is not None
+    assert stored(pass_on(agent, job, large())).path is not None

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,12 +29,7 @@ SHORT = 0.05
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
 MakePipe = Callable[..., FilePipe]
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as executor:
-        yield executor
+PassOn = Callable[[Pipe, Pipe, Message], Message]
 
 
 @pytest.fixture
@@ -43,19 +38,11 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(root: Path) -> Iterator[MakePipe]:
-    """make(mode, **arguments) gives an open pipe on the channel task."""
-    made: list[FilePipe] = []
-
-    def make_one(mode: Mode, **arguments: object) -> FilePipe:
-        pipe = FilePipe(mode, root, 0.02, layout=FileLayout.NVFLARE, **arguments)  # type: ignore[arg-type]
-        made.append(pipe)
-        pipe.open("task")
-        return pipe
-
-    yield make_one
-    for pipe in made:
-        pipe.close()
+def make(opened: Callable[[FilePipe], FilePipe], root: Path) -> MakePipe:
+    """make(mode, **arguments) gives an open pipe."""
+    return lambda mode, **arguments: opened(
+        FilePipe(mode, root, 0.02, layout=FileLayout.NVFLARE, **arguments)
+    )
 
 
 @pytest.fixture
@@ -76,13 +63,6 @@ def receive(pipe: Pipe) -> Message:
     message = pipe.receive(LONG)
     assert message is not None
     return message
-
-
-def pass_on(pool: ThreadPoolExecutor, sender: Pipe, receiver: Pipe, message: Message) -> Message:
-    sent = pool.submit(sender.send, message, LONG)
-    received = receive(receiver)
-    assert sent.result(LONG) is True
-    return received
 
 
 def names(folder: Path) -> list[str]:
@@ -109,11 +89,11 @@ def test_a_message_is_a_file_of_its_name_in_the_peers_folder(
 
 
 def test_send_is_true_only_when_the_file_was_taken(
-    agent: FilePipe, job: FilePipe, root: Path, pool: ThreadPoolExecutor
+    agent: FilePipe, job: FilePipe, root: Path, pass_on: PassOn
 ) -> None:
     assert agent.send(request(1), SHORT) is False
     assert names(root / "task" / "y") == []
-    assert pass_on(pool, agent, job, request(2)).data == {"number": 2}
+    assert pass_on(agent, job, request(2)).data == {"number": 2}
     assert job.receive(SHORT) is None
 
 
@@ -180,10 +160,10 @@ def test_a_folder_that_cannot_be_used_for_a_moment_ends_nothing(
         assert receive(job).data == {"number": number}
 
 
-def test_clear_drops_what_waits(agent: FilePipe, job: FilePipe, pool: ThreadPoolExecutor) -> None:
+def test_clear_drops_what_waits(agent: FilePipe, job: FilePipe, pass_on: PassOn) -> None:
     assert agent.send(request(1), 0)
     job.clear()
-    assert pass_on(pool, agent, job, request(2)).data == {"number": 2}
+    assert pass_on(agent, job, request(2)).data == {"number": 2}
 
 
 def test_what_is_read_counts_as_accepted_and_nobody_is_answered(
@@ -216,9 +196,9 @@ def test_heartbeats_that_nobody_reads_do_not_pile_up(agent: FilePipe, root: Path
 
 
 def test_the_agent_learns_that_the_client_job_has_closed(
-    agent: FilePipe, job: FilePipe, pool: ThreadPoolExecutor
+    agent: FilePipe, job: FilePipe, pass_on: PassOn
 ) -> None:
-    pass_on(pool, agent, job, request())
+    pass_on(agent, job, request())
     job.close()
     with pytest.raises(PeerGoneError, match="has taken the channel down") as gone:
         agent.receive(LONG)
@@ -227,24 +207,24 @@ def test_the_agent_learns_that_the_client_job_has_closed(
 
 
 def test_an_agent_that_falls_silent_counts_as_dead_once(
-    make: MakePipe, agent: FilePipe, pool: ThreadPoolExecutor
+    make: MakePipe, agent: FilePipe, pass_on: PassOn
 ) -> None:
     job = make(Mode.PASSIVE, peer_timeout=0.3)
     assert job.receive(SHORT) is None  # one that was never there is not missed
-    pass_on(pool, agent, job, request(1))
+    pass_on(agent, job, request(1))
     with pytest.raises(PeerGoneError, match=r"was silent for 0\.3 s"):
         job.receive(LONG)
     assert job.receive(0.5) is None
-    assert pass_on(pool, agent, job, request(2)).data == {"number": 2}
+    assert pass_on(agent, job, request(2)).data == {"number": 2}
 
 
 def test_a_large_result_becomes_a_frame_in_a_file_of_the_client_job(
-    make: MakePipe, agent: FilePipe, pool: ThreadPoolExecutor, tmp_path: Path
+    make: MakePipe, agent: FilePipe, pass_on: PassOn, tmp_path: Path
 ) -> None:
     taken = tmp_path / "taken"
     job = make(Mode.PASSIVE, defer=True, taken_folder=taken)
     result = DXO(DataKind.WEIGHTS, {"w": WEIGHTS}).to_shareable()
-    data = pass_on(pool, agent, job, Message.new_reply("train", result, "task-1")).data
+    data = pass_on(agent, job, Message.new_reply("train", result, "task-1")).data
     assert isinstance(data, StoredFrame)
     assert data.path is not None
     job.close()
@@ -268,15 +248,13 @@ class TextAccessor:
         return (Path(file_path) / "text").read_text()
 
 
-def test_a_file_accessor_of_ones_own_writes_and_reads_the_data(
-    root: Path, pool: ThreadPoolExecutor
-) -> None:
+def test_a_file_accessor_of_ones_own_writes_and_reads_the_data(root: Path, pass_on: PassOn) -> None:
     pipes = [FilePipe(mode, root, 0.02, layout=FileLayout.NVFLARE) for mode in Mode]
     for pipe in pipes:
         pipe.set_file_accessor(TextAccessor())
         pipe.open("task")
     agent, job = pipes
-    assert pass_on(pool, agent, job, Message.new_request("note", "hello")).data == "hello"
+    assert pass_on(agent, job, Message.new_request("note", "hello")).data == "hello"
     assert agent.send(Message.new_request("note", "unread"), SHORT) is False
     for pipe in pipes:
         pipe.close()

@@ -3,8 +3,6 @@
 import os
 import socket
 import stat
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,25 +30,13 @@ WEIGHTS = np.arange(100_000, dtype=np.float32)
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as executor:
-        yield executor
-
-
-@pytest.fixture
-def make(tmp_path: Path):
-    """make(mode, **arguments) gives an open pipe on the channel task."""
-    made: list[LocalPipe] = []
+def make(opened, tmp_path: Path):
+    """make(mode, token, folder, **arguments) gives an open pipe."""
 
     def make_one(mode: Mode, token: str = SECRET, folder: Path = tmp_path, **arguments):
-        pipe = LocalPipe(mode, folder, token, **arguments)
-        made.append(pipe)
-        pipe.open("task")
-        return pipe
+        return opened(LocalPipe(mode, folder, token, **arguments))
 
-    yield make_one
-    for pipe in made:
-        pipe.close()
+    return make_one
 
 
 def large(number: int = 0) -> Message:
@@ -59,13 +45,6 @@ def large(number: int = 0) -> Message:
 
 def frames(folder: Path) -> list[str]:
     return sorted(str(path.name) for path in folder.glob("spool/*/frame-*"))
-
-
-def pass_on(pool, sender, receiver, message):
-    sent = pool.submit(sender.send, message, LONG)
-    received = receiver.receive(LONG)
-    assert sent.result(LONG) is True
-    return received
 
 
 def test_the_folder_and_the_socket_are_the_users_own(make, tmp_path):
@@ -83,15 +62,15 @@ def test_a_wrong_token_is_refused_and_the_agent_is_told(make, pool):
     assert listening.result(LONG) is None
 
 
-def test_the_token_can_be_changed_for_whoever_comes_next(make, pool):
+def test_the_token_can_be_changed_for_whoever_comes_next(make, pass_on):
     job, agent = make(Mode.PASSIVE, "of the last launch"), make(Mode.ACTIVE, "of this launch")
     job.token = "of this launch"
-    assert pass_on(pool, agent, job, large()).topic == "train"
+    assert pass_on(agent, job, large()).topic == "train"
 
 
-def test_a_second_live_agent_is_told_who_holds_the_channel(make, pool):
+def test_a_second_live_agent_is_told_who_holds_the_channel(make, pool, pass_on):
     job, first, second = make(Mode.PASSIVE), make(Mode.ACTIVE), make(Mode.ACTIVE)
-    pass_on(pool, first, job, large())
+    pass_on(first, job, large())
     listening = pool.submit(job.receive, 5)
     with pytest.raises(PeerGoneError, match=f"process {os.getpid()} holds this channel since"):
         second.receive(LONG)
@@ -146,84 +125,84 @@ def test_two_client_jobs_cannot_hold_one_channel(make):
         make(Mode.PASSIVE)
 
 
-def test_a_socket_that_a_dead_client_job_left_is_taken_over(make, tmp_path, pool):
+def test_a_socket_that_a_dead_client_job_left_is_taken_over(make, tmp_path, pass_on):
     tmp_path.mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "task.sock"))
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    assert pass_on(pool, agent, job, large()).data["w"][1] == 1
+    assert pass_on(agent, job, large()).data["w"][1] == 1
 
 
-def test_a_path_longer_than_a_socket_address_works(make, tmp_path, pool):
+def test_a_path_longer_than_a_socket_address_works(make, tmp_path, pass_on):
     folder = tmp_path / ("long" * 20) / ("longer" * 20)
     job, agent = make(Mode.PASSIVE, folder=folder), make(Mode.ACTIVE, folder=folder)
-    assert pass_on(pool, agent, job, large()).data["w"][1] == 1
+    assert pass_on(agent, job, large()).data["w"][1] == 1
 
 
-def test_an_array_may_be_written_to_and_the_next_message_is_not_touched(make, pool):
+def test_an_array_may_be_written_to_and_the_next_message_is_not_touched(make, pass_on):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     for number in range(3):
-        received = pass_on(pool, job, agent, large(number)).data["w"]
+        received = pass_on(job, agent, large(number)).data["w"]
         np.testing.assert_array_equal(received, WEIGHTS + number)
         received[:] = -1
         del received
 
 
-def test_files_are_used_again_once_their_readers_views_are_dead(make, pool, tmp_path):
+def test_files_are_used_again_once_their_readers_views_are_dead(make, pass_on, tmp_path):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     for number in range(5):
-        pass_on(pool, job, agent, large(number))
-        pass_on(pool, agent, job, large(number))
+        pass_on(job, agent, large(number))
+        pass_on(agent, job, large(number))
     assert len(frames(tmp_path)) <= 4
 
 
-def test_a_view_that_lives_keeps_its_file_from_being_used_again(make, pool):
+def test_a_view_that_lives_keeps_its_file_from_being_used_again(make, pass_on):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    kept = [pass_on(pool, job, agent, large(number)).data["w"][10:] for number in range(4)]
+    kept = [pass_on(job, agent, large(number)).data["w"][10:] for number in range(4)]
     for number, view in enumerate(kept):
         np.testing.assert_array_equal(view, WEIGHTS[10:] + number)
 
 
-def test_a_full_spool_makes_the_sender_wait_until_its_deadline(make, pool):
+def test_a_full_spool_makes_the_sender_wait_until_its_deadline(make, pass_on):
     job, agent = make(Mode.PASSIVE, spool_bytes=1_000_000), make(Mode.ACTIVE)
-    kept = [pass_on(pool, job, agent, large(number)) for number in range(2)]
+    kept = [pass_on(job, agent, large(number)) for number in range(2)]
     assert job.send(large(), 0.05) is False
     kept.clear()
-    assert pass_on(pool, job, agent, large(7)).data["w"][0] == 7
+    assert pass_on(job, agent, large(7)).data["w"][0] == 7
 
 
-def test_a_frame_larger_than_the_spool_is_an_error_at_the_sender(make, pool):
+def test_a_frame_larger_than_the_spool_is_an_error_at_the_sender(make, pass_on):
     job, agent = make(Mode.PASSIVE, spool_bytes=100_000), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, Message.new_request("hello", None))
+    pass_on(agent, job, Message.new_request("hello", None))
     with pytest.raises(SpoolError, match="raise its limit"):
         job.send(large(), LONG)
 
 
-def test_a_deferred_result_stays_in_its_file_until_it_is_released(make, pool, tmp_path):
+def test_a_deferred_result_stays_in_its_file_until_it_is_released(make, pass_on, tmp_path):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
-    stored = pass_on(pool, agent, job, large(3)).data
+    stored = pass_on(agent, job, large(3)).data
     assert isinstance(stored, StoredFrame)
     assert stored.layout.tensors[0].shape == WEIGHTS.shape
     np.testing.assert_array_equal(stored.open()["w"], WEIGHTS + 3)
     assert b"".join(stored.chunks()) == stored.path.read_bytes()[: stored.size]
-    pass_on(pool, agent, job, large(4))
+    pass_on(agent, job, large(4))
     assert len(frames(tmp_path)) == 2
     stored.release()
     stored.release()
-    pass_on(pool, agent, job, large(5))
+    pass_on(agent, job, large(5))
     assert len(frames(tmp_path)) == 2
 
 
-def test_a_small_deferred_result_is_held_in_memory(make, pool):
+def test_a_small_deferred_result_is_held_in_memory(make, pass_on):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
-    stored = pass_on(pool, agent, job, Message.new_request("train", {"loss": 0.5})).data
+    stored = pass_on(agent, job, Message.new_request("train", {"loss": 0.5})).data
     assert stored.path is None
     assert stored.open() == {"loss": 0.5}
 
 
-def test_a_deferred_result_outlives_its_agent(make, pool, tmp_path):
+def test_a_deferred_result_outlives_its_agent(make, pass_on, tmp_path):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
-    stored = pass_on(pool, agent, job, large(3)).data
+    stored = pass_on(agent, job, large(3)).data
     agent.close()
     with pytest.raises(PeerGoneError) as gone:
         job.receive(LONG)
@@ -233,9 +212,9 @@ def test_a_deferred_result_outlives_its_agent(make, pool, tmp_path):
     assert frames(tmp_path) == []
 
 
-def test_a_result_that_its_agent_cut_short_is_an_error_and_no_crash(make, pool):
+def test_a_result_that_its_agent_cut_short_is_an_error_and_no_crash(make, pass_on):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
-    stored = pass_on(pool, agent, job, large()).data
+    stored = pass_on(agent, job, large()).data
     os.truncate(stored.path, 1000)
     with pytest.raises((SpoolError, FrameError)):
         stored.open()
@@ -250,14 +229,14 @@ def test_open_takes_away_what_dead_processes_left_but_for_what_it_is_to_keep(mak
     assert frames(tmp_path) == ["frame-2"]
 
 
-def test_foreign_things_in_the_spool_do_not_keep_a_client_job_from_opening(make, pool, tmp_path):
+def test_foreign_things_in_the_spool_do_not_keep_a_client_job_from_opening(make, pass_on, tmp_path):
     spool = tmp_path / "spool"
     (spool / "task-active-01" / "sub").mkdir(parents=True)
     (spool / "task-active-02").write_text("x")
     (spool / "task-active-03").symlink_to(tmp_path)
     (spool / "task-passive-04").mkdir(mode=0)
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    assert pass_on(pool, agent, job, large()).data["w"][1] == 1
+    assert pass_on(agent, job, large()).data["w"][1] == 1
     assert not (spool / "task-active-01").exists()
     assert (spool / "task-active-02").exists()
 
@@ -276,9 +255,11 @@ def test_an_open_that_fails_lets_go_of_the_channel(tmp_path, monkeypatch):
     job.close()
 
 
-def test_the_agent_finds_the_client_job_that_takes_the_place_of_a_dead_one(make, pool, tmp_path):
+def test_the_agent_finds_the_client_job_that_takes_the_place_of_a_dead_one(
+    make, pool, pass_on, tmp_path
+):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    kept = pass_on(pool, job, agent, large(1)).data["w"]
+    kept = pass_on(job, agent, large(1)).data["w"]
     job.abandon_in_child()  # its sockets close without a goodbye, as in a process that is killed
     successor = make(Mode.PASSIVE)
     waiting = pool.submit(agent.receive, LONG)

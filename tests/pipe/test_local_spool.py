@@ -1,12 +1,9 @@
-"""LocalPipe and its files when ends close, die, fork, or come one after the other."""
+"""LocalPipe and its files when ends close, fork, or come one after the other."""
 
 import errno
 import mmap
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +15,8 @@ from federant.pipe import (
     Message,
     Mode,
     PeerGoneError,
+    Pipe,
     PipeHandler,
-    StoredFrame,
     Topic,
 )
 
@@ -27,61 +24,14 @@ LONG = 20.0
 SHORT = 0.05
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
-AGENT = """
-import os, signal, sys
-import numpy as np
-from federant.pipe import LocalPipe, Message, Mode
-pipe = LocalPipe(Mode.ACTIVE, sys.argv[1])
-pipe.open("task")
-while not pipe.send(Message.new_request("train", {"w": np.arange(100_000, dtype=np.float32)}), 0):
-    pipe.receive(0.01)
-if "fork" in sys.argv and os.fork() == 0:
-    sys.stdin.read()
-    os._exit(0)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-"""Sends one large message, does not wait until it is read, forks perhaps, and is killed."""
-
 MakePipe = Callable[..., LocalPipe]
+PassOn = Callable[[Pipe, Pipe, Message], Message]
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as executor:
-        yield executor
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[MakePipe]:
-    """make(mode, **arguments) gives an open pipe on the channel task."""
-    made: list[LocalPipe] = []
-
-    def make_one(mode: Mode, **arguments: object) -> LocalPipe:
-        pipe = LocalPipe(mode, tmp_path, **arguments)
-        made.append(pipe)
-        pipe.open("task")
-        return pipe
-
-    yield make_one
-    for pipe in made:
-        pipe.close()
-
-
-@pytest.fixture
-def killed_agent(tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """killed_agent(*arguments) starts a process of AGENT and returns when it is dead."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def run(*arguments: str) -> None:
-        command = [sys.executable, "-c", AGENT, str(tmp_path), *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        started.append(process)
-        assert process.wait(LONG) == -signal.SIGKILL
-
-    yield run
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.close()
+def make(opened: Callable[[LocalPipe], LocalPipe], tmp_path: Path) -> MakePipe:
+    """make(mode, **arguments) gives an open pipe."""
+    return lambda mode, **arguments: opened(LocalPipe(mode, tmp_path, **arguments))
 
 
 def large(number: int = 0) -> Message:
@@ -92,22 +42,12 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("spool/*/*"))
 
 
-def pass_on(
-    pool: ThreadPoolExecutor, sender: LocalPipe, receiver: LocalPipe, message: Message
-) -> Message:
-    sent = pool.submit(sender.send, message, LONG)
-    received = receiver.receive(LONG)
-    assert sent.result(LONG) is True
-    assert received is not None
-    return received
-
-
 @pytest.mark.parametrize("mode", [Mode.ACTIVE, Mode.PASSIVE])
 def test_large_messages_that_were_unread_at_the_goodbye_arrive_before_it(
-    make: MakePipe, pool: ThreadPoolExecutor, tmp_path: Path, mode: Mode
+    make: MakePipe, pass_on: PassOn, tmp_path: Path, mode: Mode
 ) -> None:
     stays, leaves = make(mode), make(mode.opposite)
-    pass_on(pool, leaves, stays, large())
+    pass_on(leaves, stays, large())
     for number in (1, 2):
         assert leaves.send(large(number), 0)
     leaves.close()
@@ -122,67 +62,11 @@ def test_large_messages_that_were_unread_at_the_goodbye_arrive_before_it(
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("defer", [False, True])
-def test_a_large_result_outlives_the_kill_of_its_agent(
-    make: MakePipe,
-    pool: ThreadPoolExecutor,
-    killed_agent: Callable[..., None],
-    tmp_path: Path,
-    defer: bool,
-) -> None:
-    job = make(Mode.PASSIVE, defer=defer)
-    receiving = pool.submit(job.receive, LONG)
-    killed_agent()
-    received = receiving.result(LONG)
-    assert received is not None
-    with pytest.raises(PeerGoneError) as gone:
-        job.receive(LONG)
-    assert not gone.value.clean
-    if defer:
-        assert isinstance(received.data, StoredFrame)
-        np.testing.assert_array_equal(received.data.open()["w"], WEIGHTS)
-        received.data.release()
-    else:
-        np.testing.assert_array_equal(received.data["w"], WEIGHTS)
-    job.close()
-    assert files(tmp_path) == []
-
-
-def test_an_agents_death_is_news_at_once_though_its_forked_child_lives(
-    make: MakePipe, pool: ThreadPoolExecutor, killed_agent: Callable[..., None]
-) -> None:
-    job = make(Mode.PASSIVE)
-    receiving = pool.submit(job.receive, LONG)
-    killed_agent("fork")
-    assert receiving.result(LONG) is not None
-    with pytest.raises(PeerGoneError, match="without a goodbye"):
-        job.receive(LONG)
-
-
-def test_a_forked_child_cannot_use_the_pipe_of_its_parent(
-    make: MakePipe, pool: ThreadPoolExecutor
-) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, large(1))
-    child = os.fork()
-    if child == 0:
-        broken = 0
-        for call in (lambda: agent.send(large(), 0), lambda: agent.receive(0), agent.clear):
-            try:
-                call()
-            except BrokenPipeError:
-                broken += 1
-        agent.close()
-        os._exit(0 if broken == 3 else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert pass_on(pool, agent, job, large(2)).data["w"][0] == 2
-
-
 def test_a_forked_child_keeps_what_it_sees_while_the_parent_goes_on(
-    make: MakePipe, pool: ThreadPoolExecutor
+    make: MakePipe, pass_on: PassOn
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    weights = pass_on(pool, job, agent, large(1)).data["w"]
+    weights = pass_on(job, agent, large(1)).data["w"]
     go, start = os.pipe()
     child = os.fork()
     if child == 0:
@@ -190,7 +74,7 @@ def test_a_forked_child_keeps_what_it_sees_while_the_parent_goes_on(
         os._exit(0 if np.array_equal(weights, WEIGHTS + 1) else 1)
     del weights
     for number in range(2, 5):
-        assert pass_on(pool, job, agent, large(number)).data["w"][0] == number
+        assert pass_on(job, agent, large(number)).data["w"][0] == number
     os.write(start, b"1")
     assert os.waitpid(child, 0)[1] == 0
     os.close(go)
@@ -198,10 +82,10 @@ def test_a_forked_child_keeps_what_it_sees_while_the_parent_goes_on(
 
 
 def test_a_message_that_lies_unread_is_not_copied_again_when_it_is_sent_again(
-    make: MakePipe, pool: ThreadPoolExecutor, tmp_path: Path
+    make: MakePipe, pass_on: PassOn, tmp_path: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, Message.new_request("hello", None))
+    pass_on(agent, job, Message.new_request("hello", None))
     message = large(1)
     for _ in range(3):
         assert agent.send(message, SHORT) is False
@@ -214,11 +98,11 @@ def test_a_message_that_lies_unread_is_not_copied_again_when_it_is_sent_again(
 
 
 def test_dropped_messages_give_their_files_back(
-    make: MakePipe, pool: ThreadPoolExecutor, tmp_path: Path
+    make: MakePipe, pass_on: PassOn, tmp_path: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     for sender, receiver in ((job, agent), (agent, job)):
-        pass_on(pool, sender, receiver, Message.new_request("hello", None))
+        pass_on(sender, receiver, Message.new_request("hello", None))
         for number in range(4):
             assert sender.send(large(number), 0)
             receiver.clear()
@@ -226,23 +110,24 @@ def test_dropped_messages_give_their_files_back(
 
 
 def test_a_message_cut_short_is_not_read_and_the_next_ones_arrive_whole(
-    make: MakePipe, pool: ThreadPoolExecutor, tmp_path: Path
+    make: MakePipe, pass_on: PassOn, tmp_path: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, agent, job, Message.new_request("hello", None))
+    pass_on(agent, job, Message.new_request("hello", None))
     message = large(1)
     assert agent.send(message, 0)
     [path] = tmp_path.glob("spool/*/*")
     os.truncate(path, 1000)
     assert job.receive(SHORT) is None
     for number in (2, 3):
-        received = pass_on(pool, agent, job, large(number))
+        received = pass_on(agent, job, large(number))
         np.testing.assert_array_equal(received.data["w"], WEIGHTS + number)
 
 
 def test_a_message_that_cannot_be_mapped_is_dropped_with_the_reason(
     make: MakePipe,
     pool: ThreadPoolExecutor,
+    pass_on: PassOn,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -254,7 +139,7 @@ def test_a_message_that_cannot_be_mapped_is_dropped_with_the_reason(
         return really_map(*arguments, **options)
 
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, job, agent, large(1))
+    pass_on(job, agent, large(1))
     receiving = pool.submit(agent.receive, LONG)
     message = large(2)
     with monkeypatch.context() as patch:
@@ -267,10 +152,10 @@ def test_a_message_that_cannot_be_mapped_is_dropped_with_the_reason(
 
 
 def test_the_next_agent_waits_until_the_end_of_the_one_before_is_told(
-    make: MakePipe, pool: ThreadPoolExecutor
+    make: MakePipe, pool: ThreadPoolExecutor, pass_on: PassOn
 ) -> None:
     job, first = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, first, job, large(1))
+    pass_on(first, job, large(1))
     assert first.send(large(2), 0)
     first.close()
     second = make(Mode.ACTIVE)
@@ -287,16 +172,16 @@ def test_the_next_agent_waits_until_the_end_of_the_one_before_is_told(
 
 
 def test_what_an_agent_left_unread_does_not_go_to_the_next_one(
-    make: MakePipe, pool: ThreadPoolExecutor
+    make: MakePipe, pass_on: PassOn
 ) -> None:
     job, first = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, first, job, large(1))
+    pass_on(first, job, large(1))
     assert job.send(large(2), 0)
     first.close()
     second = make(Mode.ACTIVE)
     with pytest.raises(PeerGoneError):
         job.receive(LONG)
-    assert pass_on(pool, job, second, large(3)).data["w"][0] == 3
+    assert pass_on(job, second, large(3)).data["w"][0] == 3
     assert second.receive(SHORT) is None
 
 
@@ -322,11 +207,11 @@ def test_a_copy_of_a_result_that_is_answered_already_gives_its_file_back(
 
 
 def test_nothing_is_left_when_both_ends_have_closed(
-    make: MakePipe, pool: ThreadPoolExecutor, tmp_path: Path
+    make: MakePipe, pass_on: PassOn, tmp_path: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    kept = pass_on(pool, job, agent, large(1)).data["w"]
-    pass_on(pool, agent, job, large(2))
+    kept = pass_on(job, agent, large(1)).data["w"]
+    pass_on(agent, job, large(2))
     agent.close()
     job.close()
     assert files(tmp_path) == []
@@ -335,23 +220,23 @@ def test_nothing_is_left_when_both_ends_have_closed(
 
 
 def test_nothing_is_left_when_the_last_agent_was_sent_nothing_large(
-    make: MakePipe, pool: ThreadPoolExecutor, tmp_path: Path
+    make: MakePipe, pass_on: PassOn, tmp_path: Path
 ) -> None:
     job, first = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    pass_on(pool, job, first, large(1))
+    pass_on(job, first, large(1))
     first.close()
     with pytest.raises(PeerGoneError):
         job.receive(LONG)
     last = make(Mode.ACTIVE)
-    pass_on(pool, last, job, Message.new_request("hello", None))
+    pass_on(last, job, Message.new_request("hello", None))
     job.close()
     last.close()
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_a_view_may_outlive_its_pipe(make: MakePipe, pool: ThreadPoolExecutor) -> None:
+def test_a_view_may_outlive_its_pipe(make: MakePipe, pass_on: PassOn) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
-    weights = pass_on(pool, job, agent, large(1)).data["w"]
+    weights = pass_on(job, agent, large(1)).data["w"]
     agent.close()
     job.close()
     del job, agent
