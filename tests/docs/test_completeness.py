@@ -38,6 +38,15 @@ def test_every_workflow_and_its_parameters_are_on_a_page(workflow: str) -> None:
     assert f" {load_workflows()[workflow].__name__}," in page("reference/workflow.md")
 
 
+def test_every_room_of_the_source_is_in_the_list_of_rooms() -> None:
+    source = ROOT / "src" / "federant"
+    rooms = {file.parent.relative_to(source) for file in source.glob("*/__init__.py")}
+    rooms |= {file.parent.relative_to(source) for file in source.glob("server/*/__init__.py")}
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z/]+)` \|", text, re.MULTILINE)
+    assert sorted(listed) == sorted(room.as_posix() for room in rooms)
+
+
 def test_every_time_limit_is_on_the_page_of_time_limits() -> None:
     workflows = load_workflows().values()
     settings = [*TrainerConfig.model_fields, *(key for w in workflows for key in w.model_fields)]
