@@ -6,13 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from federant.pipe import Message, Pipe
-
-LONG = 20.0
+from federant.pipe import FilePipe, Pipe
+from federant.testing.two_ends import LONG
 
 AGENT = """
 import importlib, json, os, signal, sys
@@ -56,17 +56,15 @@ def opened() -> Iterator[Callable[[AnyPipe], AnyPipe]]:
 
 
 @pytest.fixture
-def pass_on(pool: ThreadPoolExecutor) -> Callable[[Pipe, Pipe, Message], Message]:
-    """pass_on(sender, receiver, message) is the message as it arrived, once its sender knows."""
+def root(tmp_path: Path) -> Path:
+    """Where FilePipes meet; not there yet, like the folder above it."""
+    return tmp_path / "shared" / "pipe"
 
-    def pass_one(sender: Pipe, receiver: Pipe, message: Message) -> Message:
-        sent = pool.submit(sender.send, message, LONG)
-        received = receiver.receive(LONG)
-        assert sent.result(LONG) is True
-        assert received is not None
-        return received
 
-    return pass_one
+@pytest.fixture
+def file_pipe(opened: Callable[[FilePipe], FilePipe], root: Path) -> Callable[..., FilePipe]:
+    """file_pipe(mode, **arguments) is an open FilePipe in that folder."""
+    return lambda mode, **arguments: opened(FilePipe(mode, root, 0.02, **arguments))
 
 
 @pytest.fixture

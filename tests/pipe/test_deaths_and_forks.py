@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from federant.pipe import FilePipe, LocalPipe, Message, Mode, PeerGoneError, Pipe, StoredFrame
+from federant.testing.two_ends import LONG, pass_on
 
-LONG = 20.0
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
 MakePipe = Callable[..., Pipe]
-PassOn = Callable[[Pipe, Pipe, Message], Message]
 
 
 @pytest.fixture(params=[FilePipe, LocalPipe], ids=["file", "local"])
@@ -66,7 +65,7 @@ def test_an_agents_death_is_news_at_once_though_its_forked_child_lives(
         job.receive(LONG)
 
 
-def test_a_forked_child_cannot_use_the_pipe_of_its_parent(make: MakePipe, pass_on: PassOn) -> None:
+def test_a_forked_child_cannot_use_the_pipe_of_its_parent(make: MakePipe) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     pass_on(agent, job, large(1))
     child = os.fork()

@@ -16,7 +16,6 @@ from federant.pipe import (
     Message,
     Mode,
     PeerGoneError,
-    Pipe,
     StoredFrame,
     file_life,
     file_link,
@@ -24,34 +23,15 @@ from federant.pipe import (
 )
 from federant.pipe.file_life import Alive
 from federant.spool import SpoolError
+from federant.testing.two_ends import LONG, SHORT, pass_on, receive
 
-LONG = 20.0
-SHORT = 0.05
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
 MakePipe = Callable[..., FilePipe]
-PassOn = Callable[[Pipe, Pipe, Message], Message]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "shared" / "pipe"
-
-
-@pytest.fixture
-def make(opened: Callable[[FilePipe], FilePipe], root: Path) -> MakePipe:
-    """make(mode, **arguments) gives an open pipe."""
-    return lambda mode, **arguments: opened(FilePipe(mode, root, 0.02, **arguments))
 
 
 def large(number: int = 0) -> Message:
     return Message.new_request("train", {"w": WEIGHTS + number})
-
-
-def receive(pipe: Pipe) -> Message:
-    message = pipe.receive(LONG)
-    assert message is not None
-    return message
 
 
 def entries(folder: Path) -> list[str]:
@@ -109,10 +89,10 @@ def test_export_keeps_every_argument(root: Path) -> None:
 @pytest.mark.parametrize("opens", list(Mode))
 @pytest.mark.parametrize("closes", list(Mode))
 def test_nothing_is_left_of_what_the_ends_made_whichever_opens_and_closes_first(
-    make: MakePipe, pass_on: PassOn, root: Path, opens: Mode, closes: Mode
+    file_pipe: MakePipe, root: Path, opens: Mode, closes: Mode
 ) -> None:
     root.mkdir(parents=True)
-    pipes = {mode: make(mode) for mode in (opens, opens.opposite)}
+    pipes = {mode: file_pipe(mode) for mode in (opens, opens.opposite)}
     agent, job = pipes[Mode.ACTIVE], pipes[Mode.PASSIVE]
     pass_on(agent, job, large())
     pass_on(job, agent, large())
@@ -122,12 +102,12 @@ def test_nothing_is_left_of_what_the_ends_made_whichever_opens_and_closes_first(
 
 
 def test_the_end_that_made_the_folder_removes_it_unless_somebody_is_there(
-    make: MakePipe, root: Path
+    file_pipe: MakePipe, root: Path
 ) -> None:
     for mode in Mode:
-        make(mode).close()
+        file_pipe(mode).close()
         assert not root.exists()
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     job.close()
     assert root.is_dir()
     agent.close()
@@ -135,19 +115,19 @@ def test_the_end_that_made_the_folder_removes_it_unless_somebody_is_there(
 
 
 def test_a_folder_that_the_other_end_takes_down_is_made_again_by_whoever_opens(
-    make: MakePipe, pool: ThreadPoolExecutor, root: Path
+    file_pipe: MakePipe, pool: ThreadPoolExecutor, root: Path
 ) -> None:
     def come_and_go(mode: Mode) -> None:
         for _ in range(50):
-            make(mode).close()
+            file_pipe(mode).close()
 
     for ended in [pool.submit(come_and_go, mode) for mode in Mode]:
         ended.result(LONG)
     assert not list(root.glob("*"))
 
 
-def test_close_leaves_what_others_have_in_the_folder(make: MakePipe, root: Path) -> None:
-    job = make(Mode.PASSIVE)
+def test_close_leaves_what_others_have_in_the_folder(file_pipe: MakePipe, root: Path) -> None:
+    job = file_pipe(Mode.PASSIVE)
     (root / "notes.txt").write_text("ours")
     other = FilePipe(Mode.PASSIVE, root)
     other.open("metric")
@@ -157,15 +137,13 @@ def test_close_leaves_what_others_have_in_the_folder(make: MakePipe, root: Path)
     assert entries(root) == ["notes.txt"]
 
 
-def test_junk_is_set_aside_and_the_pipe_goes_on(
-    make: MakePipe, pass_on: PassOn, root: Path
-) -> None:
+def test_junk_is_set_aside_and_the_pipe_goes_on(file_pipe: MakePipe, root: Path) -> None:
     make_junk = root / "task"
     make_junk.mkdir(parents=True)
     (make_junk / "README").write_text("what is this folder?")
     (make_junk / "x").mkdir()
     (make_junk / "link-of-somebody").mkdir()
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large(1))
     inbox = meeting(root) / "to_passive"
     (inbox / "a file.tmp").write_bytes(b"\0" * 100)
@@ -185,7 +163,7 @@ def test_junk_is_set_aside_and_the_pipe_goes_on(
 
 
 def test_open_removes_what_a_process_had_begun_to_make_when_it_died(
-    make: MakePipe, root: Path
+    file_pipe: MakePipe, root: Path
 ) -> None:
     hidden = {name: root / "task" / f".link-{name}" for name in ("dead", "alive")}
     for folder in hidden.values():
@@ -193,7 +171,7 @@ def test_open_removes_what_a_process_had_begun_to_make_when_it_died(
     alive = Alive(hidden["alive"] / "to_passive" / "alive")
     Alive(hidden["dead"] / "to_passive" / "alive").close()
     Alive(root / "task" / ".holder-7").close()
-    make(Mode.PASSIVE)
+    file_pipe(Mode.PASSIVE)
     assert entries(root / "task") == [
         *(".link-alive", ".link-alive/to_passive", ".link-alive/to_passive/alive"),
         *("holder", "taken"),
@@ -201,10 +179,8 @@ def test_open_removes_what_a_process_had_begun_to_make_when_it_died(
     alive.close()
 
 
-def test_a_folder_that_was_cleared_away_is_made_again(
-    make: MakePipe, pass_on: PassOn, root: Path
-) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+def test_a_folder_that_was_cleared_away_is_made_again(file_pipe: MakePipe, root: Path) -> None:
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large(1))
     shutil.rmtree(root)
     with pytest.raises(PeerGoneError, match="the folder of the meeting is gone"):
@@ -213,10 +189,8 @@ def test_a_folder_that_was_cleared_away_is_made_again(
     assert pass_on(agent, job, large(2)).data["w"][0] == 2
 
 
-def test_a_message_that_lies_unread_is_not_written_again(
-    make: MakePipe, pass_on: PassOn, root: Path
-) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+def test_a_message_that_lies_unread_is_not_written_again(file_pipe: MakePipe, root: Path) -> None:
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large())
     message = large(1)
     for _ in range(3):
@@ -227,9 +201,9 @@ def test_a_message_that_lies_unread_is_not_written_again(
 
 
 def test_a_withdrawn_message_is_taken_back(
-    make: MakePipe, pool: ThreadPoolExecutor, pass_on: PassOn, root: Path
+    file_pipe: MakePipe, pool: ThreadPoolExecutor, root: Path
 ) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large())
     message = large(1)
     assert agent.send(message, SHORT) is False
@@ -242,10 +216,10 @@ def test_a_withdrawn_message_is_taken_back(
 
 
 def test_messages_that_nobody_reads_do_not_fill_the_folder(
-    make: MakePipe, pass_on: PassOn, monkeypatch: pytest.MonkeyPatch
+    file_pipe: MakePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_link, "UNREAD_FILES", 100)
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large())
     taken = [agent.send(Message.new_request("beat", None), 0) for _ in range(300)]
     assert 100 <= taken.count(True) < 200
@@ -254,8 +228,8 @@ def test_messages_that_nobody_reads_do_not_fill_the_folder(
     assert agent.send(Message.new_request("beat", None), 0) is True
 
 
-def test_a_file_that_cannot_be_written_is_a_spool_error(make: MakePipe, pass_on: PassOn) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+def test_a_file_that_cannot_be_written_is_a_spool_error(file_pipe: MakePipe) -> None:
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
@@ -267,10 +241,8 @@ def test_a_file_that_cannot_be_written_is_a_spool_error(make: MakePipe, pass_on:
     assert pass_on(agent, job, large(1)).data["w"][0] == 1
 
 
-def test_a_receipt_that_cannot_be_written_harms_nothing(
-    make: MakePipe, pass_on: PassOn, root: Path
-) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+def test_a_receipt_that_cannot_be_written_harms_nothing(file_pipe: MakePipe, root: Path) -> None:
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large())
     message = large()
     assert agent.send(message, SHORT) is False
@@ -287,9 +259,9 @@ def test_a_receipt_that_cannot_be_written_harms_nothing(
 
 
 def test_a_folder_that_cannot_be_looked_at_for_a_moment_ends_nothing(
-    make: MakePipe, pass_on: PassOn, root: Path, monkeypatch: pytest.MonkeyPatch
+    file_pipe: MakePipe, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large(1))
 
     def failing(path: Path) -> list[str]:
@@ -302,9 +274,9 @@ def test_a_folder_that_cannot_be_looked_at_for_a_moment_ends_nothing(
 
 
 def test_a_message_that_cannot_be_taken_for_a_moment_is_taken_later(
-    make: MakePipe, pass_on: PassOn, monkeypatch: pytest.MonkeyPatch
+    file_pipe: MakePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large(1))
     for number in (2, 3):
         assert agent.send(large(number), 0)
@@ -322,9 +294,9 @@ def test_a_message_that_cannot_be_taken_for_a_moment_is_taken_later(
 
 
 def test_a_client_job_that_cannot_see_for_a_moment_whether_it_holds_its_channel_goes_on(
-    make: MakePipe, pass_on: PassOn, monkeypatch: pytest.MonkeyPatch
+    file_pipe: MakePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make(Mode.PASSIVE)
+    job = file_pipe(Mode.PASSIVE)
 
     def failing(path: Path) -> file_life.Card:
         raise OSError(errno.EIO, "Input/output error", str(path))
@@ -332,7 +304,7 @@ def test_a_client_job_that_cannot_see_for_a_moment_whether_it_holds_its_channel_
     with monkeypatch.context() as broken:
         broken.setattr(file_meeting, "read_card", failing)
         assert job.receive(SHORT) is None
-    assert pass_on(make(Mode.ACTIVE), job, large(1)).data["w"][0] == 1
+    assert pass_on(file_pipe(Mode.ACTIVE), job, large(1)).data["w"][0] == 1
 
 
 # -- results that stay where they are --------------------------------------------------------------
@@ -343,10 +315,8 @@ def stored(message: Message) -> StoredFrame:
     return message.data
 
 
-def test_a_deferred_result_stays_in_its_file_until_it_is_released(
-    make: MakePipe, pass_on: PassOn
-) -> None:
-    job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
+def test_a_deferred_result_stays_in_its_file_until_it_is_released(file_pipe: MakePipe) -> None:
+    job, agent = file_pipe(Mode.PASSIVE, defer=True), file_pipe(Mode.ACTIVE)
     frame = stored(pass_on(agent, job, large(1)))
     agent.close()
     assert frame.path is not None
@@ -358,30 +328,30 @@ def test_a_deferred_result_stays_in_its_file_until_it_is_released(
     assert not frame.path.exists()
 
 
-def test_a_small_deferred_result_is_held_in_memory(make: MakePipe, pass_on: PassOn) -> None:
-    job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
+def test_a_small_deferred_result_is_held_in_memory(file_pipe: MakePipe) -> None:
+    job, agent = file_pipe(Mode.PASSIVE, defer=True), file_pipe(Mode.ACTIVE)
     frame = stored(pass_on(agent, job, Message.new_request("train", {"x": 1})))
     assert frame.path is None
     assert frame.open() == {"x": 1}
 
 
 def test_a_result_of_a_killed_agent_outlives_both_and_the_next_client_job_keeps_it(
-    make: MakePipe, pool: ThreadPoolExecutor, killed_agent: Callable[..., None]
+    file_pipe: MakePipe, pool: ThreadPoolExecutor, killed_agent: Callable[..., None]
 ) -> None:
-    job = make(Mode.PASSIVE, defer=True)
+    job = file_pipe(Mode.PASSIVE, defer=True)
     receiving = pool.submit(receive, job)
     killed_agent(job)
     path = stored(receiving.result(LONG)).path
     assert path is not None
     job.close()
     (path.parent / "forgotten").write_bytes(b"taken, but never noted")
-    make(Mode.PASSIVE, defer=True, keep=[path]).close()
+    file_pipe(Mode.PASSIVE, defer=True, keep=[path]).close()
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_the_folder_of_taken_files_may_vanish_when_its_last_result_is_confirmed(
-    make: MakePipe, pass_on: PassOn, root: Path
+    file_pipe: MakePipe, root: Path
 ) -> None:
-    job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
+    job, agent = file_pipe(Mode.PASSIVE, defer=True), file_pipe(Mode.ACTIVE)
     (root / "task" / "taken").rmdir()
     assert stored(pass_on(agent, job, large())).path is not None

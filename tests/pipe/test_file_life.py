@@ -13,54 +13,34 @@ from federant.pipe import (
     Message,
     Mode,
     PeerGoneError,
-    Pipe,
     PipeBusyError,
     file_life,
 )
 from federant.pipe.file_life import Alive, PeerLife, Terms
 from federant.testing import FakeClock, PeerProcess
+from federant.testing.two_ends import LONG, SHORT, pass_on, receive
 
-LONG = 20.0
-SHORT = 0.05
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
 MakePipe = Callable[..., FilePipe]
-PassOn = Callable[[Pipe, Pipe, Message], Message]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "shared" / "pipe"
-
-
-@pytest.fixture
-def make(opened: Callable[[FilePipe], FilePipe], root: Path) -> MakePipe:
-    """make(mode, **arguments) gives an open pipe."""
-    return lambda mode, **arguments: opened(FilePipe(mode, root, 0.02, **arguments))
 
 
 def large(number: int = 0) -> Message:
     return Message.new_request("train", {"w": WEIGHTS + number})
 
 
-def receive(pipe: Pipe) -> Message:
-    message = pipe.receive(LONG)
-    assert message is not None
-    return message
-
-
-def test_two_client_jobs_of_one_host_cannot_hold_one_channel(make: MakePipe) -> None:
-    make(Mode.PASSIVE)
+def test_two_client_jobs_of_one_host_cannot_hold_one_channel(file_pipe: MakePipe) -> None:
+    file_pipe(Mode.PASSIVE)
     with pytest.raises(PipeBusyError, match=f"process {os.getpid()} holds"):
-        make(Mode.PASSIVE)
+        file_pipe(Mode.PASSIVE)
 
 
-def test_a_client_job_of_another_host_is_taken_over_from(make: MakePipe, pass_on: PassOn) -> None:
+def test_a_client_job_of_another_host_is_taken_over_from(file_pipe: MakePipe) -> None:
     """Without locks neither knows that the other one lives under the same kernel."""
-    old = make(Mode.PASSIVE, trust_locks=False)
-    agent = make(Mode.ACTIVE, trust_locks=False)
+    old = file_pipe(Mode.PASSIVE, trust_locks=False)
+    agent = file_pipe(Mode.ACTIVE, trust_locks=False)
     assert pass_on(agent, old, large(1)).data["w"][0] == 1
-    new = make(Mode.PASSIVE, trust_locks=False)
+    new = file_pipe(Mode.PASSIVE, trust_locks=False)
     assert agent.receive(SHORT) is None  # it learns of that, and offers itself to the next one
     assert pass_on(agent, new, large(2)).data["w"][0] == 2
     with pytest.raises(PeerGoneError):
@@ -70,9 +50,9 @@ def test_a_client_job_of_another_host_is_taken_over_from(make: MakePipe, pass_on
 
 
 def test_the_second_agent_waits_until_the_first_has_left(
-    make: MakePipe, pool: ThreadPoolExecutor
+    file_pipe: MakePipe, pool: ThreadPoolExecutor
 ) -> None:
-    job, first, second = make(Mode.PASSIVE), make(Mode.ACTIVE), make(Mode.ACTIVE)
+    job, first, second = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE), file_pipe(Mode.ACTIVE)
     agents = {1: first, 2: second}
     sent = {
         number: pool.submit(agent.send, large(number), LONG) for number, agent in agents.items()
@@ -87,16 +67,16 @@ def test_the_second_agent_waits_until_the_first_has_left(
 
 
 def test_another_version_is_refused_by_name(
-    make: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    file_pipe: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make(Mode.PASSIVE)
+    job = file_pipe(Mode.PASSIVE)
     old_card = file_life.Card
 
     def newer(*arguments: object) -> file_life.Card:
         return old_card(*arguments, version=2)  # type: ignore[arg-type]
 
     monkeypatch.setattr(file_life, "Card", newer)
-    agent = make(Mode.ACTIVE)
+    agent = file_pipe(Mode.ACTIVE)
     monkeypatch.setattr(file_life, "Card", old_card)
     looking = pool.submit(job.receive, SHORT)
     with pytest.raises(PeerGoneError, match=r"speaks federant\.filepipe version 2, this end"):
@@ -104,8 +84,8 @@ def test_another_version_is_refused_by_name(
     assert looking.result(LONG) is None
 
 
-def test_over_hosts_silence_is_death(make: MakePipe, root: Path) -> None:
-    job = make(Mode.PASSIVE, trust_locks=False, peer_timeout=8.0)
+def test_over_hosts_silence_is_death(file_pipe: MakePipe, root: Path) -> None:
+    job = file_pipe(Mode.PASSIVE, trust_locks=False, peer_timeout=8.0)
     peer = PeerProcess(job, "task")
     try:
         peer.echo(1)

@@ -18,18 +18,15 @@ from federant.pipe import (
     Mode,
     Outcome,
     PeerGoneError,
-    Pipe,
     PipeHandler,
     StoredFrame,
     Topic,
 )
+from federant.testing.two_ends import LONG, SHORT, pass_on, receive, request
 
-LONG = 20.0
-SHORT = 0.05
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
 MakePipe = Callable[..., FilePipe]
-PassOn = Callable[[Pipe, Pipe, Message], Message]
 
 
 @pytest.fixture
@@ -53,16 +50,6 @@ def agent(make: MakePipe) -> FilePipe:
 @pytest.fixture
 def job(make: MakePipe) -> FilePipe:
     return make(Mode.PASSIVE)
-
-
-def request(number: int = 0) -> Message:
-    return Message.new_request("train", {"number": number})
-
-
-def receive(pipe: Pipe) -> Message:
-    message = pipe.receive(LONG)
-    assert message is not None
-    return message
 
 
 def names(folder: Path) -> list[str]:
@@ -89,7 +76,7 @@ def test_a_message_is_a_file_of_its_name_in_the_peers_folder(
 
 
 def test_send_is_true_only_when_the_file_was_taken(
-    agent: FilePipe, job: FilePipe, root: Path, pass_on: PassOn
+    agent: FilePipe, job: FilePipe, root: Path
 ) -> None:
     assert agent.send(request(1), SHORT) is False
     assert names(root / "task" / "y") == []
@@ -160,7 +147,7 @@ def test_a_folder_that_cannot_be_used_for_a_moment_ends_nothing(
         assert receive(job).data == {"number": number}
 
 
-def test_clear_drops_what_waits(agent: FilePipe, job: FilePipe, pass_on: PassOn) -> None:
+def test_clear_drops_what_waits(agent: FilePipe, job: FilePipe) -> None:
     assert agent.send(request(1), 0)
     job.clear()
     assert pass_on(agent, job, request(2)).data == {"number": 2}
@@ -195,9 +182,7 @@ def test_heartbeats_that_nobody_reads_do_not_pile_up(agent: FilePipe, root: Path
     assert list(root.rglob("REQ.*")) == []
 
 
-def test_the_agent_learns_that_the_client_job_has_closed(
-    agent: FilePipe, job: FilePipe, pass_on: PassOn
-) -> None:
+def test_the_agent_learns_that_the_client_job_has_closed(agent: FilePipe, job: FilePipe) -> None:
     pass_on(agent, job, request())
     job.close()
     with pytest.raises(PeerGoneError, match="has taken the channel down") as gone:
@@ -206,9 +191,7 @@ def test_the_agent_learns_that_the_client_job_has_closed(
     assert agent.receive(SHORT) is None
 
 
-def test_an_agent_that_falls_silent_counts_as_dead_once(
-    make: MakePipe, agent: FilePipe, pass_on: PassOn
-) -> None:
+def test_an_agent_that_falls_silent_counts_as_dead_once(make: MakePipe, agent: FilePipe) -> None:
     job = make(Mode.PASSIVE, peer_timeout=0.3)
     assert job.receive(SHORT) is None  # one that was never there is not missed
     pass_on(agent, job, request(1))
@@ -219,7 +202,7 @@ def test_an_agent_that_falls_silent_counts_as_dead_once(
 
 
 def test_a_large_result_becomes_a_frame_in_a_file_of_the_client_job(
-    make: MakePipe, agent: FilePipe, pass_on: PassOn, tmp_path: Path
+    make: MakePipe, agent: FilePipe, tmp_path: Path
 ) -> None:
     taken = tmp_path / "taken"
     job = make(Mode.PASSIVE, defer=True, taken_folder=taken)
@@ -248,7 +231,7 @@ class TextAccessor:
         return (Path(file_path) / "text").read_text()
 
 
-def test_a_file_accessor_of_ones_own_writes_and_reads_the_data(root: Path, pass_on: PassOn) -> None:
+def test_a_file_accessor_of_ones_own_writes_and_reads_the_data(root: Path) -> None:
     pipes = [FilePipe(mode, root, 0.02, layout=FileLayout.NVFLARE) for mode in Mode]
     for pipe in pipes:
         pipe.set_file_accessor(TextAccessor())

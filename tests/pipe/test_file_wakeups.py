@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from federant.pipe.file_wakeups import Wakeups
-
-LONG = 20.0
+from federant.testing.two_ends import LONG
 
 
 def test_the_kernel_says_that_a_file_has_come(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from federant.pipe import (
 from federant.pipe.errors import PipeProtocolError
 from federant.pipe.local_wire import Hello, Unpacker, to_bytes
 from federant.spool import SpoolError
+from federant.testing.two_ends import LONG, pass_on
 
-LONG = 20.0
 SECRET = "secret"
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
@@ -62,13 +62,13 @@ def test_a_wrong_token_is_refused_and_the_agent_is_told(make, pool):
     assert listening.result(LONG) is None
 
 
-def test_the_token_can_be_changed_for_whoever_comes_next(make, pass_on):
+def test_the_token_can_be_changed_for_whoever_comes_next(make):
     job, agent = make(Mode.PASSIVE, "of the last launch"), make(Mode.ACTIVE, "of this launch")
     job.token = "of this launch"
     assert pass_on(agent, job, large()).topic == "train"
 
 
-def test_a_second_live_agent_is_told_who_holds_the_channel(make, pool, pass_on):
+def test_a_second_live_agent_is_told_who_holds_the_channel(make, pool):
     job, first, second = make(Mode.PASSIVE), make(Mode.ACTIVE), make(Mode.ACTIVE)
     pass_on(first, job, large())
     listening = pool.submit(job.receive, 5)
@@ -125,7 +125,7 @@ def test_two_client_jobs_cannot_hold_one_channel(make):
         make(Mode.PASSIVE)
 
 
-def test_a_socket_that_a_dead_client_job_left_is_taken_over(make, tmp_path, pass_on):
+def test_a_socket_that_a_dead_client_job_left_is_taken_over(make, tmp_path):
     tmp_path.mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "task.sock"))
@@ -133,13 +133,13 @@ def test_a_socket_that_a_dead_client_job_left_is_taken_over(make, tmp_path, pass
     assert pass_on(agent, job, large()).data["w"][1] == 1
 
 
-def test_a_path_longer_than_a_socket_address_works(make, tmp_path, pass_on):
+def test_a_path_longer_than_a_socket_address_works(make, tmp_path):
     folder = tmp_path / ("long" * 20) / ("longer" * 20)
     job, agent = make(Mode.PASSIVE, folder=folder), make(Mode.ACTIVE, folder=folder)
     assert pass_on(agent, job, large()).data["w"][1] == 1
 
 
-def test_an_array_may_be_written_to_and_the_next_message_is_not_touched(make, pass_on):
+def test_an_array_may_be_written_to_and_the_next_message_is_not_touched(make):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     for number in range(3):
         received = pass_on(job, agent, large(number)).data["w"]
@@ -148,7 +148,7 @@ def test_an_array_may_be_written_to_and_the_next_message_is_not_touched(make, pa
         del received
 
 
-def test_files_are_used_again_once_their_readers_views_are_dead(make, pass_on, tmp_path):
+def test_files_are_used_again_once_their_readers_views_are_dead(make, tmp_path):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     for number in range(5):
         pass_on(job, agent, large(number))
@@ -156,14 +156,14 @@ def test_files_are_used_again_once_their_readers_views_are_dead(make, pass_on, t
     assert len(frames(tmp_path)) <= 4
 
 
-def test_a_view_that_lives_keeps_its_file_from_being_used_again(make, pass_on):
+def test_a_view_that_lives_keeps_its_file_from_being_used_again(make):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     kept = [pass_on(job, agent, large(number)).data["w"][10:] for number in range(4)]
     for number, view in enumerate(kept):
         np.testing.assert_array_equal(view, WEIGHTS[10:] + number)
 
 
-def test_a_full_spool_makes_the_sender_wait_until_its_deadline(make, pass_on):
+def test_a_full_spool_makes_the_sender_wait_until_its_deadline(make):
     job, agent = make(Mode.PASSIVE, spool_bytes=1_000_000), make(Mode.ACTIVE)
     kept = [pass_on(job, agent, large(number)) for number in range(2)]
     assert job.send(large(), 0.05) is False
@@ -171,14 +171,14 @@ def test_a_full_spool_makes_the_sender_wait_until_its_deadline(make, pass_on):
     assert pass_on(job, agent, large(7)).data["w"][0] == 7
 
 
-def test_a_frame_larger_than_the_spool_is_an_error_at_the_sender(make, pass_on):
+def test_a_frame_larger_than_the_spool_is_an_error_at_the_sender(make):
     job, agent = make(Mode.PASSIVE, spool_bytes=100_000), make(Mode.ACTIVE)
     pass_on(agent, job, Message.new_request("hello", None))
     with pytest.raises(SpoolError, match="raise its limit"):
         job.send(large(), LONG)
 
 
-def test_a_deferred_result_stays_in_its_file_until_it_is_released(make, pass_on, tmp_path):
+def test_a_deferred_result_stays_in_its_file_until_it_is_released(make, tmp_path):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
     stored = pass_on(agent, job, large(3)).data
     assert isinstance(stored, StoredFrame)
@@ -193,14 +193,14 @@ def test_a_deferred_result_stays_in_its_file_until_it_is_released(make, pass_on,
     assert len(frames(tmp_path)) == 2
 
 
-def test_a_small_deferred_result_is_held_in_memory(make, pass_on):
+def test_a_small_deferred_result_is_held_in_memory(make):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
     stored = pass_on(agent, job, Message.new_request("train", {"loss": 0.5})).data
     assert stored.path is None
     assert stored.open() == {"loss": 0.5}
 
 
-def test_a_deferred_result_outlives_its_agent(make, pass_on, tmp_path):
+def test_a_deferred_result_outlives_its_agent(make, tmp_path):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
     stored = pass_on(agent, job, large(3)).data
     agent.close()
@@ -212,7 +212,7 @@ def test_a_deferred_result_outlives_its_agent(make, pass_on, tmp_path):
     assert frames(tmp_path) == []
 
 
-def test_a_result_that_its_agent_cut_short_is_an_error_and_no_crash(make, pass_on):
+def test_a_result_that_its_agent_cut_short_is_an_error_and_no_crash(make):
     job, agent = make(Mode.PASSIVE, defer=True), make(Mode.ACTIVE)
     stored = pass_on(agent, job, large()).data
     os.truncate(stored.path, 1000)
@@ -229,7 +229,7 @@ def test_open_takes_away_what_dead_processes_left_but_for_what_it_is_to_keep(mak
     assert frames(tmp_path) == ["frame-2"]
 
 
-def test_foreign_things_in_the_spool_do_not_keep_a_client_job_from_opening(make, pass_on, tmp_path):
+def test_foreign_things_in_the_spool_do_not_keep_a_client_job_from_opening(make, tmp_path):
     spool = tmp_path / "spool"
     (spool / "task-active-01" / "sub").mkdir(parents=True)
     (spool / "task-active-02").write_text("x")
@@ -255,9 +255,7 @@ def test_an_open_that_fails_lets_go_of_the_channel(tmp_path, monkeypatch):
     job.close()
 
 
-def test_the_agent_finds_the_client_job_that_takes_the_place_of_a_dead_one(
-    make, pool, pass_on, tmp_path
-):
+def test_the_agent_finds_the_client_job_that_takes_the_place_of_a_dead_one(make, pool, tmp_path):
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     kept = pass_on(job, agent, large(1)).data["w"]
     job.abandon_in_child()  # its sockets close without a goodbye, as in a process that is killed

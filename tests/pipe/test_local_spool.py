@@ -15,17 +15,14 @@ from federant.pipe import (
     Message,
     Mode,
     PeerGoneError,
-    Pipe,
     PipeHandler,
     Topic,
 )
+from federant.testing.two_ends import LONG, SHORT, pass_on
 
-LONG = 20.0
-SHORT = 0.05
 WEIGHTS = np.arange(100_000, dtype=np.float32)
 
 MakePipe = Callable[..., LocalPipe]
-PassOn = Callable[[Pipe, Pipe, Message], Message]
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ def files(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("mode", [Mode.ACTIVE, Mode.PASSIVE])
 def test_large_messages_that_were_unread_at_the_goodbye_arrive_before_it(
-    make: MakePipe, pass_on: PassOn, tmp_path: Path, mode: Mode
+    make: MakePipe, tmp_path: Path, mode: Mode
 ) -> None:
     stays, leaves = make(mode), make(mode.opposite)
     pass_on(leaves, stays, large())
@@ -62,9 +59,7 @@ def test_large_messages_that_were_unread_at_the_goodbye_arrive_before_it(
     assert files(tmp_path) == []
 
 
-def test_a_forked_child_keeps_what_it_sees_while_the_parent_goes_on(
-    make: MakePipe, pass_on: PassOn
-) -> None:
+def test_a_forked_child_keeps_what_it_sees_while_the_parent_goes_on(make: MakePipe) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     weights = pass_on(job, agent, large(1)).data["w"]
     go, start = os.pipe()
@@ -82,7 +77,7 @@ def test_a_forked_child_keeps_what_it_sees_while_the_parent_goes_on(
 
 
 def test_a_message_that_lies_unread_is_not_copied_again_when_it_is_sent_again(
-    make: MakePipe, pass_on: PassOn, tmp_path: Path
+    make: MakePipe, tmp_path: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     pass_on(agent, job, Message.new_request("hello", None))
@@ -97,9 +92,7 @@ def test_a_message_that_lies_unread_is_not_copied_again_when_it_is_sent_again(
     assert len(files(tmp_path)) == 1
 
 
-def test_dropped_messages_give_their_files_back(
-    make: MakePipe, pass_on: PassOn, tmp_path: Path
-) -> None:
+def test_dropped_messages_give_their_files_back(make: MakePipe, tmp_path: Path) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     for sender, receiver in ((job, agent), (agent, job)):
         pass_on(sender, receiver, Message.new_request("hello", None))
@@ -110,7 +103,7 @@ def test_dropped_messages_give_their_files_back(
 
 
 def test_a_message_cut_short_is_not_read_and_the_next_ones_arrive_whole(
-    make: MakePipe, pass_on: PassOn, tmp_path: Path
+    make: MakePipe, tmp_path: Path
 ) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     pass_on(agent, job, Message.new_request("hello", None))
@@ -127,7 +120,6 @@ def test_a_message_cut_short_is_not_read_and_the_next_ones_arrive_whole(
 def test_a_message_that_cannot_be_mapped_is_dropped_with_the_reason(
     make: MakePipe,
     pool: ThreadPoolExecutor,
-    pass_on: PassOn,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -152,7 +144,7 @@ def test_a_message_that_cannot_be_mapped_is_dropped_with_the_reason(
 
 
 def test_the_next_agent_waits_until_the_end_of_the_one_before_is_told(
-    make: MakePipe, pool: ThreadPoolExecutor, pass_on: PassOn
+    make: MakePipe, pool: ThreadPoolExecutor
 ) -> None:
     job, first = make(Mode.PASSIVE), make(Mode.ACTIVE)
     pass_on(first, job, large(1))
@@ -171,9 +163,7 @@ def test_the_next_agent_waits_until_the_end_of_the_one_before_is_told(
     assert sending.result(LONG) is True
 
 
-def test_what_an_agent_left_unread_does_not_go_to_the_next_one(
-    make: MakePipe, pass_on: PassOn
-) -> None:
+def test_what_an_agent_left_unread_does_not_go_to_the_next_one(make: MakePipe) -> None:
     job, first = make(Mode.PASSIVE), make(Mode.ACTIVE)
     pass_on(first, job, large(1))
     assert job.send(large(2), 0)
@@ -206,9 +196,7 @@ def test_a_copy_of_a_result_that_is_answered_already_gives_its_file_back(
     assert len(list(tmp_path.glob("spool/*active*/frame-*"))) == 1
 
 
-def test_nothing_is_left_when_both_ends_have_closed(
-    make: MakePipe, pass_on: PassOn, tmp_path: Path
-) -> None:
+def test_nothing_is_left_when_both_ends_have_closed(make: MakePipe, tmp_path: Path) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     kept = pass_on(job, agent, large(1)).data["w"]
     pass_on(agent, job, large(2))
@@ -220,7 +208,7 @@ def test_nothing_is_left_when_both_ends_have_closed(
 
 
 def test_nothing_is_left_when_the_last_agent_was_sent_nothing_large(
-    make: MakePipe, pass_on: PassOn, tmp_path: Path
+    make: MakePipe, tmp_path: Path
 ) -> None:
     job, first = make(Mode.PASSIVE), make(Mode.ACTIVE)
     pass_on(job, first, large(1))
@@ -234,7 +222,7 @@ def test_nothing_is_left_when_the_last_agent_was_sent_nothing_large(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_a_view_may_outlive_its_pipe(make: MakePipe, pass_on: PassOn) -> None:
+def test_a_view_may_outlive_its_pipe(make: MakePipe) -> None:
     job, agent = make(Mode.PASSIVE), make(Mode.ACTIVE)
     weights = pass_on(job, agent, large(1)).data["w"]
     agent.close()
