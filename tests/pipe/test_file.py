@@ -57,7 +57,7 @@ def test_the_folder_is_given_as_str_or_path(tmp_path: Path) -> None:
         ((Mode.ACTIVE, 7), TypeError, "root_path must be a str or a Path, got int"),
         ((Mode.ACTIVE, ""), ValueError, "root_path must name a folder"),
         ((Mode.ACTIVE, "x", 0), ValueError, "file_check_interval must be above 0"),
-        ((Mode.ACTIVE, "x", "1"), TypeError, "file_check_interval must be a number of seconds"),
+        ((Mode.ACTIVE, "x", "1"), TypeError, "file_check_interval must be a number, got str"),
         (("active", "x"), ValueError, "mode must be 'ACTIVE' or 'PASSIVE', got 'active'"),
     ],
 )

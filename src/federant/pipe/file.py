@@ -1,6 +1,5 @@
 """FilePipe: agent and client job with nothing between them but a folder that both can write to."""
 
-import math
 import os
 import weakref
 from collections.abc import Collection
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from federant.pipe import local_greeting
+from federant.pipe.arguments import check_number
 from federant.pipe.base import Mode, Pipe
 from federant.pipe.file_end import FileAccessor, FileEnd, FileLayout
 from federant.pipe.file_life import Terms
@@ -64,8 +64,8 @@ class FilePipe(Pipe):
             raise TypeError(f"root_path must be a str or a Path, got {type(root_path).__name__}")
         if not str(root_path):
             raise ValueError("root_path must name a folder, got an empty string")
-        _check_seconds("file_check_interval", file_check_interval)
-        _check_seconds("peer_timeout", peer_timeout)
+        check_number("file_check_interval", file_check_interval, above=0)
+        check_number("peer_timeout", peer_timeout, above=0)
         if defer and self.mode is Mode.ACTIVE:
             raise ValueError("defer is for the passive end: the active end maps what it receives")
         if layout not in tuple(FileLayout):
@@ -154,13 +154,6 @@ class FilePipe(Pipe):
     def abandon_in_child(self) -> None:
         """For the fork hook."""
         self._line.abandon_in_child()
-
-
-def _check_seconds(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, got {type(value).__name__}")
-    if not value > 0 or not math.isfinite(value):
-        raise ValueError(f"{name} must be above 0 and finite, got {value}")
 
 
 _pipes: "weakref.WeakSet[FilePipe]" = weakref.WeakSet()

@@ -1,14 +1,15 @@
 """PipeHandler: threads, queue and callbacks round one pipe; the rules are in protocol."""
 
 import logging
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from federant.pipe.arguments import check_number
 from federant.pipe.base import Pipe
+from federant.pipe.callbacks import Callbacks, News
 from federant.pipe.errors import PeerGoneError
 from federant.pipe.local_frames import StoredFrame
 from federant.pipe.message import Message, MsgId, Topic
@@ -61,19 +62,19 @@ class PipeHandler:
         max_resends: None has no limit.
         default_request_timeout: seconds that send_to_peer waits when it is told no timeout.
         """
-        _check_number("read_interval", read_interval, above=0)
-        _check_number("heartbeat_interval", heartbeat_interval, above=0)
-        _check_number("heartbeat_timeout", heartbeat_timeout, least=0)
+        check_number("read_interval", read_interval, above=0)
+        check_number("heartbeat_interval", heartbeat_interval, above=0)
+        check_number("heartbeat_timeout", heartbeat_timeout, least=0)
         if 0 < heartbeat_timeout <= heartbeat_interval:
             raise ValueError(
                 "heartbeat_timeout must be 0 (never) or more than heartbeat_interval "
                 f"({heartbeat_interval}), got {heartbeat_timeout}"
             )
         if resend_interval is not None:
-            _check_number("resend_interval", resend_interval, least=0)
+            check_number("resend_interval", resend_interval, least=0)
         if max_resends is not None:
-            _check_number("max_resends", max_resends, least=0)
-        _check_number("default_request_timeout", default_request_timeout, above=0)
+            check_number("max_resends", max_resends, least=0)
+        check_number("default_request_timeout", default_request_timeout, above=0)
         self.pipe = pipe
         self.read_interval = read_interval
         self.heartbeat_interval = heartbeat_interval
@@ -95,36 +96,32 @@ class PipeHandler:
         self._outbox = Outbox(pipe, time.monotonic)
         self._reader: threading.Thread | None = None
         self._receiving = False
-        self._status_cb: Callable[[Message], object] | None = None
-        self._message_cb: Callable[[Message], object] | None = None
-        self._duplicate_cb: Callable[[Message], object] | None = None
-        self._cancel_cb: Callable[[Message], object] | None = None
-        self._notice_cb: Callable[[Message], object] | None = None
+        self._callbacks = Callbacks()
 
     # -- callbacks: they run in the reader's thread; one that raises is logged, no more ------------
 
     def set_status_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """ABORT, END and PEER_GONE go to cb(msg, *args, **kwargs) instead of into the queue."""
-        self._status_cb = _bound("status", cb, args, kwargs)
+        self._callbacks.set(News.STATUS, cb, args, kwargs)
 
     def set_message_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """All other messages go to cb(msg, *args, **kwargs) instead of into the queue."""
-        self._message_cb = _bound("message", cb, args, kwargs)
+        self._callbacks.set(News.MESSAGE, cb, args, kwargs)
 
     def set_duplicate_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """A message that came before and is not answered by accept or refuse goes to cb(msg, ...).
 
         Without it such a duplicate is dropped.
         """
-        self._duplicate_cb = _bound("duplicate", cb, args, kwargs)
+        self._callbacks.set(News.DUPLICATE, cb, args, kwargs)
 
     def set_cancel_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """The peer's word that one task is void goes to cb(msg, *args, **kwargs)."""
-        self._cancel_cb = _bound("cancel", cb, args, kwargs)
+        self._callbacks.set(News.CANCEL, cb, args, kwargs)
 
     def set_notice_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """What the peer's person should read of one task goes to cb(msg, *args, **kwargs)."""
-        self._notice_cb = _bound("notice", cb, args, kwargs)
+        self._callbacks.set(News.NOTICE, cb, args, kwargs)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -222,7 +219,7 @@ class PipeHandler:
         it. TypeError for data that cannot travel.
         """
         if timeout is not None:
-            _check_number("timeout", timeout, above=0)
+            check_number("timeout", timeout, above=0)
 
         def aborted() -> bool:
             return abort_signal is not None and abort_signal.triggered
@@ -249,7 +246,7 @@ class PipeHandler:
         Over a pipe whose peer never answers (Pipe.can_answer), what is read counts as accepted.
         TypeError for data that cannot travel.
         """
-        _check_number("progress_timeout", progress_timeout, above=0)
+        check_number("progress_timeout", progress_timeout, above=0)
         until = Outcome.ACCEPTED if self.pipe.can_answer() else Outcome.READ
         terms = Terms(until, progress_timeout, self._resend_interval(), max_resends)
         delivery = self._bring_out(msg, terms, cancel or _never, LONGEST_WAIT)
@@ -395,9 +392,9 @@ class PipeHandler:
         elif msg.topic == Topic.ACCEPTED:
             self._take_answer(msg)
         elif msg.topic == Topic.CANCEL:
-            self._call("cancel", self._cancel_cb, msg)
+            self._callbacks.call(News.CANCEL, msg)
         elif msg.topic == Topic.NOTICE:
-            self._call("notice", self._notice_cb, msg)
+            self._callbacks.call(News.NOTICE, msg)
         elif msg.topic == Topic.PEER_GONE:
             logger.warning("ignored message=%s: a peer cannot say that it is gone", msg)
         elif msg.topic != Topic.HEARTBEAT:
@@ -413,13 +410,13 @@ class PipeHandler:
     def _take_message(self, msg: Message) -> None:
         with self._lock:
             new = self._inbox.admit(_key(msg))
-            if new and self._message_cb is None and not self.asked_to_stop:
+            if new and News.MESSAGE not in self._callbacks and not self.asked_to_stop:
                 self._queue.append(msg)
                 self._arrived.notify()
         if not new:
             self._take_duplicate(msg)
-        elif self._message_cb is not None:
-            self._call("message", self._message_cb, msg)
+        elif News.MESSAGE in self._callbacks:
+            self._callbacks.call(News.MESSAGE, msg)
 
     def _take_duplicate(self, msg: Message) -> None:
         with self._lock:
@@ -429,8 +426,8 @@ class PipeHandler:
             self._answer(msg, answer)
             return
         self._outbox.asked_again(msg.msg_id)
-        if self._duplicate_cb is not None:
-            self._call("duplicate", self._duplicate_cb, msg)
+        if News.DUPLICATE in self._callbacks:
+            self._callbacks.call(News.DUPLICATE, msg)
         else:
             _let_go(msg)
 
@@ -444,22 +441,13 @@ class PipeHandler:
             if self.asked_to_stop or self.status is not None:
                 return
             self.status = msg
-            if self._status_cb is None:
+            if News.STATUS not in self._callbacks:
                 self._queue.append(msg)
             self._arrived.notify_all()
         self._outbox.end(ends, text)
         self.peer_is_up_or_dead.set()
-        if self._status_cb is not None:
-            self._call("status", self._status_cb, msg)
-
-    def _call(self, name: str, cb: Callable[[Message], object] | None, msg: Message) -> None:
-        if cb is None:
-            logger.info("dropped message=%s: no %s callback is set", msg, name)
-            return
-        try:
-            cb(msg)
-        except Exception:
-            logger.exception("callback failed callback=%s message=%s", name, msg)
+        if News.STATUS in self._callbacks:
+            self._callbacks.call(News.STATUS, msg)
 
 
 def _never() -> bool:
@@ -474,24 +462,3 @@ def _let_go(msg: Message) -> None:
 
 def _key(msg: Message) -> tuple[str, MsgId]:
     return msg.msg_type, msg.msg_id
-
-
-def _bound(
-    name: str, cb: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[Message], object]:
-    if not callable(cb):
-        # A ValueError, not a TypeError: this is what callers of this interface have always got.
-        problem = f"the {name} callback must be callable, got {type(cb).__name__}"
-        raise ValueError(problem)
-    return lambda msg: cb(msg, *args, **kwargs)
-
-
-def _check_number(
-    name: str, value: float, *, above: float | None = None, least: float | None = None
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    allowed = f"above {above:g}" if above is not None else f"at least {least:g}"
-    good = value > above if above is not None else value >= (least or 0)
-    if not good or not math.isfinite(value):
-        raise ValueError(f"{name} must be {allowed} and finite, got {value}")
