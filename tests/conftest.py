@@ -1,5 +1,6 @@
 """What tests of whole federations share: jobs that sites of real processes do."""
 
+import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,33 @@ def federation_of(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ca
 def federated(federation_of: Callable[..., Run]) -> Callable[..., Job]:
     """Runs one job to its end: ``federated({"site-1": ["script.py", "--flag"]}, rounds=3)``."""
     return lambda trainers, **options: federation_of(trainers)(**options)
+
+
+def _example(module: Any) -> Path:
+    return Path(__file__).parents[1] / "examples" / str(module.EXAMPLE)
+
+
+@pytest.fixture(scope="module")
+def example(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What is defined in the file of `examples` that the test's module names as EXAMPLE."""
+    return runpy.run_path(str(_example(request.module)), run_name="example")
+
+
+@pytest.fixture
+def federated_digits(
+    request: pytest.FixtureRequest, federated: Callable[..., Job]
+) -> Callable[..., Job]:
+    """Runs that example at sites that have some of the digits each, from site-1 on.
+
+    ``federated_digits("01234", "56789", rounds=5)``, with the keywords of ``federated``.
+    """
+    script = str(_example(request.module))
+
+    def run(*shares: str, **options: Any) -> Job:
+        sites = {f"site-{at}": [script, "--digits", has] for at, has in enumerate(shares, 1)}
+        return federated(sites, **options)
+
+    return run
 
 
 @pytest.fixture

@@ -15,10 +15,6 @@ def trainer() -> dict[str, object]:
     return runpy.run_path(str(trainer_file()), run_name="example")
 
 
-def test_it_can_be_read_in_a_minute() -> None:
-    assert len(trainer_file().read_text(encoding="utf-8").splitlines()) <= 100
-
-
 def test_it_learns_and_leaves_the_model_that_it_was_given_alone(trainer) -> None:
     share = split_digits(3, seed=0).shares[0]
     inputs = trainer["features"](share.images)

@@ -18,7 +18,3 @@ def test_two_sites_fit_one_line_and_report_their_losses(federated: Any, tmp_path
     assert line["slope"][0] == pytest.approx(2, abs=0.1)
     assert line["height"][0] == pytest.approx(1, abs=0.2)
     assert {event.site for event in job.follow() if event.tag == "loss"} == set(sites)
-
-
-def test_the_example_can_be_read_in_a_minute() -> None:
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,30 +11,18 @@ from federant.client.torch import load_parameters
 # Transformers warns of what torch has deprecated, and the like.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "huggingface_trainer.py"
+EXAMPLE = "huggingface_trainer.py"
 ROUNDS = 8
 SECONDS = 600.0
-
-
-@pytest.fixture(scope="module")
-def example() -> dict[str, Any]:
-    return runpy.run_path(str(EXAMPLE), run_name="example")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_sites_learn_the_digits_of_which_each_lacks_one(
-    federated: Any, example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    federated_digits: Any, example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    job = federated(
-        {
-            "site-1": [str(EXAMPLE), "--digits", "012345678"],
-            "site-2": [str(EXAMPLE), "--digits", "123456789"],
-        },
-        rounds=ROUNDS,
-        seconds=SECONDS,
-    )
+    job = federated_digits("012345678", "123456789", rounds=ROUNDS, seconds=SECONDS)
     train, held_out = example["split_digits"]()
 
     def score(trainer: Any) -> float:
@@ -55,14 +41,10 @@ def test_two_sites_learn_the_digits_of_which_each_lacks_one(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_with_lora_only_the_adapters_and_the_new_head_travel(
-    federated: Any, monkeypatch: pytest.MonkeyPatch
+    federated: Any, example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    job = federated({"site-1": [str(EXAMPLE), "--lora"]}, rounds=1, seconds=SECONDS)
+    job = federated({"site-1": [example["__file__"], "--lora"]}, rounds=1, seconds=SECONDS)
     names = list(job.model().data)
     assert any("lora_A" in name for name in names)
     assert all("lora_" in name or "classifier" in name for name in names)
-
-
-def test_the_example_can_be_read_in_a_minute() -> None:
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 90

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from federant.client.torch import load_parameters
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "pytorch_trainer.py"
+EXAMPLE = "pytorch_trainer.py"
 ROUNDS = 6
 SECONDS = 600.0
-
-
-@pytest.fixture(scope="module")
-def example() -> dict[str, Any]:
-    return runpy.run_path(str(EXAMPLE), run_name="example")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_sites_learn_the_digits_of_which_each_lacks_three(
-    federated: Any, example: dict[str, Any]
+    federated_digits: Any, example: dict[str, Any]
 ) -> None:
-    job = federated(
-        {
-            "site-1": [str(EXAMPLE), "--digits", "0123456"],
-            "site-2": [str(EXAMPLE), "--digits", "3456789"],
-        },
-        rounds=ROUNDS,
-        seconds=SECONDS,
-    )
+    job = federated_digits("0123456", "3456789", rounds=ROUNDS, seconds=SECONDS)
     _, held_out = example["split_digits"]()
     network = example["new_network"]()
     load_parameters(network, job.model().data)
@@ -48,7 +34,3 @@ def test_two_sites_learn_the_digits_of_which_each_lacks_three(
     # Found: 0.956 federated, 0.975 pooled, 0.689 alone.
     assert federated_score > pooled - 0.1
     assert federated_score > alone + 0.15
-
-
-def test_the_example_can_be_read_in_a_minute() -> None:
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 80

@@ -1,9 +1,11 @@
-"""An agent that a test scripts, in the place of the one that talks to a client job."""
+"""An agent that a test scripts, in the place of the one that talks, and a launcher of processes."""
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -50,3 +52,16 @@ def scripted() -> Callable[..., ScriptedAgent]:
         return agent
 
     return join
+
+
+@pytest.fixture(scope="session")
+def accelerate_two() -> Iterator[list[str]]:
+    """`accelerate launch` with two processes, up to the script: on a processor `--multi_gpu` too.
+
+    Its port is taken, so that each takes a free one and keeps it. With `--main_process_port 0` it
+    would look for a free one and let go of it again, until its processes take it.
+    """
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield [*launch, *options, "--main_process_port", str(taken.getsockname()[1])]

@@ -1,6 +1,7 @@
 """A script of Hugging Face's Trainer for torchrun: each process has a part of the rows."""
 
 import tempfile
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,10 +22,11 @@ class Climber(nn.Module):
         return {"loss": -self.weight.sum(), "logits": self.weight.expand(len(labels), 1)}
 
 
-def main() -> None:
-    arguments = TrainingArguments(
-        output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=1,
+def arguments(folder: str, batch_size: int, **options: Any) -> TrainingArguments:
+    """One epoch of plain gradient descent on the processor, which keeps nothing in the folder."""
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=batch_size,
         num_train_epochs=1,
         learning_rate=1.0,
         lr_scheduler_type="constant",
@@ -34,9 +36,14 @@ def main() -> None:
         report_to="none",
         disable_tqdm=True,
         use_cpu=True,
+        **options,
     )
+
+
+def main() -> None:
     rows = [{"labels": 0}] * 8
-    trainer = Trainer(Climber(), arguments, train_dataset=rows, eval_dataset=rows)
+    settings = arguments(tempfile.mkdtemp(), batch_size=1)
+    trainer = Trainer(Climber(), settings, train_dataset=rows, eval_dataset=rows)
     flare.init()
     patch(trainer)
     while flare.is_running():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +13,14 @@ from federant.link.operator import Job
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCRIPT = Path(__file__).with_name("accelerate_ranks.py")
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
 
 
 @pytest.fixture(scope="module")
-def two_processes() -> Iterator[list[str]]:
-    """`accelerate launch` with two processes, which on a processor is `--multi_gpu` too.
-
-    Its port is taken, so that each takes a free one and keeps it. With `--main_process_port 0` it
-    would look for a free one and let go of it again, until its processes take it.
-    """
-    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        yield [*ACCELERATE, *options, "--main_process_port", port, str(SCRIPT)]
-
-
-@pytest.fixture(scope="module")
-def job(job_of: Any, two_processes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(job_of: Any, accelerate_two: list[str], tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A job of two rounds with one site that does well and one where rank 1 crashes."""
     fates = {"site-1": "well", "site-2": "crash"}
     nothing_configured = str(tmp_path_factory.mktemp("hf"))
-    trainers = {site: [*two_processes, fate] for site, fate in fates.items()}
+    trainers = {site: [*accelerate_two, str(SCRIPT), fate] for site, fate in fates.items()}
     found: Job = job_of(trainers, HF_HOME=nothing_configured)
     return found
 
@@ -57,7 +41,8 @@ def test_a_crash_of_the_second_process_is_told_with_its_traceback_before_what_th
 
 
 def test_with_cpu_it_starts_one_process_which_is_a_trainer_by_itself(job_of: Any):
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     options = ["--cpu", "--num_processes", "2", "--num_machines", "1"]
-    job = job_of({"site-1": [*ACCELERATE, *options, str(SCRIPT), "well"]})
+    job = job_of({"site-1": [*launch, *options, str(SCRIPT), "well"]})
     # Each row is a step: 0 + 1 + ... + 7 a round.
     assert job.model().data["weight"].tolist() == [[56.0]]

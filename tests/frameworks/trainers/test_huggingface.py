@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import BertConfig, BertForSequenceClassification, Trainer
 
 import federant.client as flare
 from federant.client import ApiCallError, FLModel
@@ -27,16 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROWS = 6
 
-
-class Climber(nn.Module):
-    """Its one weight grows by the learning rate with each step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"loss": -self.weight.sum(), "logits": self.weight.expand(len(labels), 1)}
+# What the trainers of many processes are made of: a module whose weight grows by 1 with each step.
+_RANKS = runpy.run_path(str(Path(__file__).with_name("huggingface_ranks.py")))
+Climber, arguments = _RANKS["Climber"], _RANKS["arguments"]
 
 
 def weight(value: float) -> FLModel:
@@ -48,22 +37,9 @@ def height(prediction: Any) -> dict[str, float]:
 
 
 def trainer(model: nn.Module, folder: Path, **options: Any) -> Trainer:
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=2,
-        num_train_epochs=1,
-        learning_rate=1.0,
-        lr_scheduler_type="constant",
-        optim="sgd",
-        max_grad_norm=0.0,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-        **options,
-    )
+    settings = arguments(str(folder), batch_size=2, **options)
     rows = [{"labels": 0}] * ROWS
-    return Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, compute_metrics=height)
+    return Trainer(model, settings, train_dataset=rows, eval_dataset=rows, compute_metrics=height)
 
 
 def run(trainer: Trainer, *, evaluate: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Patched trainers of two processes at real sites.
 
 Lightning's DDP starts the second one by itself, in the first validate or fit; Hugging Face's
-Trainer is started by torchrun.
+Trainer is started by torchrun or by accelerate.
 """
 
 from __future__ import annotations
@@ -39,9 +39,13 @@ def test_a_crash_of_the_second_process_is_told_with_its_traceback(job: Job, fail
     assert "ArithmeticError: no luck in rank 1" in text
 
 
-def test_hugging_faces_processes_train_the_model_that_one_received(job_of: Any):
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+def test_hugging_faces_processes_train_the_model_that_one_received(
+    job_of: Any, accelerate_two: list[str], tmp_path: Path, launcher: str
+):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc-per-node", "2", str(HUGGINGFACE)]
-    job = job_of({"site-1": command}, HF_HUB_OFFLINE="1")
+    torchrun += ["--nproc-per-node", "2"]
+    command = [*(torchrun if launcher == "torchrun" else accelerate_two), str(HUGGINGFACE)]
+    job = job_of({"site-1": command}, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     # Of eight rows each process has four: four steps a round.
     assert job.model().data["weight"].tolist() == [8.0]

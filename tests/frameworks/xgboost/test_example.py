@@ -1,29 +1,20 @@
 """The XGBoost example in a federation of two sites, and beside training on all the data."""
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
 import xgboost
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "xgboost_trainer.py"
+EXAMPLE = "xgboost_trainer.py"
 ROUNDS, TREES = 5, 2
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_sites_grow_trees_for_the_digits_that_each_has_only_half_of(federated: Any) -> None:
-    example = runpy.run_path(str(EXAMPLE), run_name="example")
-    job = federated(
-        {
-            "site-1": [str(EXAMPLE), "--digits", "01234"],
-            "site-2": [str(EXAMPLE), "--digits", "56789"],
-        },
-        workflow="tree_bagging",
-        rounds=ROUNDS,
-        trees=TREES,
-    )
+def test_two_sites_grow_trees_for_the_digits_that_each_has_only_half_of(
+    federated_digits: Any, example: dict[str, Any]
+) -> None:
+    job = federated_digits("01234", "56789", workflow="tree_bagging", rounds=ROUNDS, trees=TREES)
     images, digits, held_out, truth = example["split_digits"]()
 
     def score(booster: xgboost.Booster) -> float:
@@ -39,7 +30,3 @@ def test_two_sites_grow_trees_for_the_digits_that_each_has_only_half_of(federate
     # Found: 0.872 federated, 0.936 pooled, 0.494 alone.
     assert score(federation) > score(trained_on(digits >= 0)) - 0.15
     assert score(federation) > score(trained_on(digits < 5)) + 0.2
-
-
-def test_the_example_can_be_read_in_a_minute() -> None:
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
