@@ -293,7 +293,7 @@ class TaskExchanger:
             return self._pipe.send(message, patience)
         except BrokenPipeError:
             return False
-        except BaseException:
+        except BaseException:  # the spool is full, say: there is nothing to wake any more
             with self._changed:
                 self._sending = None
             raise
