@@ -45,6 +45,8 @@ VALID = encode(
             "small": np.ones(3, ml_dtypes.float8_e4m3fn),
             "torch": np.ones(2, ml_dtypes.bfloat16).view(TorchArray),
             "jax": np.ones(2, "c16").view(JaxArray),
+            "records": np.zeros(2, [("a", "?"), ("b", [("c", ">f4", (2,))])]),
+            "record": np.zeros(1, [(("title", "a"), "<U2")]).view(np.recarray)[0],
         },
     ).to_shareable(),
     envelope={"topic": "train"},

@@ -14,7 +14,8 @@ import numpy as np
 from federant.codec import kinds
 from federant.codec.errors import FrameError
 from federant.codec.frame import FRAME_VERSION, METADATA_KEY
-from federant.codec.kinds import arrays, codes
+from federant.codec.kinds import codes
+from federant.codec.kinds.values import CHECKED_KINDS, check
 from federant.codec.layout import TensorSpan, of_own_dtype, parse_header
 from federant.codec.limits import DEFAULT_LIMITS, Limits
 from federant.codec.reader import Reader, Reference
@@ -78,7 +79,9 @@ class Layout:
                     f"the body names a tensor {reference.name!r} that the frame does not have, "
                     "or names it twice"
                 )
-            if reference.dtype:
+            if reference.record is not None:
+                span = of_own_dtype(span, f"|V{reference.record.itemsize}", reference.record)
+            elif reference.dtype:
                 span = of_own_dtype(span, reference.dtype)
             return tensor(reference.code, span)
 
@@ -152,8 +155,8 @@ def _array(whole: np.ndarray[Any, Any], span: TensorSpan) -> np.ndarray[Any, Any
     array: np.ndarray[Any, Any] = np.ndarray(
         span.shape, span.numpy_dtype, buffer=whole, offset=span.start
     )
-    if array.dtype.kind in arrays.CHECKED_KINDS:
-        arrays.check(array, span.name)
+    if array.dtype.kind in CHECKED_KINDS:
+        check(array, span.name)
     return array
 
 

@@ -47,6 +47,8 @@ class TensorSpan:
     shape: tuple[int, ...]
     start: int
     stop: int
+    record: np.dtype[Any] | None = None
+    """In a body's layout, the dtype of an array of records; `dtype` is then that of their bytes."""
 
     @property
     def nbytes(self) -> int:
@@ -54,10 +56,10 @@ class TensorSpan:
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
-        return numpy_dtype(self.dtype)
+        return numpy_dtype(self.dtype) if self.record is None else self.record
 
 
-def of_own_dtype(span: TensorSpan, dtype: str) -> TensorSpan:
+def of_own_dtype(span: TensorSpan, dtype: str, record: np.dtype[Any] | None = None) -> TensorSpan:
     """The place of an array with a dtype of ours, whose bytes are a U8 tensor; or FrameError."""
     size = numpy_dtype(dtype).itemsize
     if span.dtype != "U8" or not span.shape or span.shape[-1] != size:
@@ -65,7 +67,7 @@ def of_own_dtype(span: TensorSpan, dtype: str) -> TensorSpan:
             f"tensor {span.name!r} of dtype {span.dtype} and shape {span.shape} holds no array of "
             f"dtype {dtype!r}: that needs U8 with a last dimension of {size}"
         )
-    return TensorSpan(span.name, dtype, span.shape[:-1], span.start, span.stop)
+    return TensorSpan(span.name, dtype, span.shape[:-1], span.start, span.stop, record)
 
 
 class Tensor(NamedTuple):

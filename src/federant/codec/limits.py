@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +25,13 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+MAX_RECORD_BYTES: Final = 999_999_999
+"""The largest record of named fields: what a void may have as well."""
+
+MAX_RECORD_DEPTH: Final = 16
+"""How deep records may nest in each other."""
+
+MAX_RECORD_DIMENSIONS: Final = 32
+"""How many dimensions a field of a record may have, what every numpy takes; as for how many
+fields there may be, each of their parts counts as one of a body's values."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from federant.codec.errors import FrameError
 from federant.codec.limits import Limits
 
@@ -28,6 +30,8 @@ class Reference(NamedTuple):
     name: str
     dtype: str = ""
     """Our name of its dtype, if safetensors has none."""
+    record: np.dtype[Any] | None = None
+    """Its dtype, if that has named fields."""
 
 
 Build = Callable[["Reader", list[Any], int], object]
@@ -65,10 +69,14 @@ class Reader:
                 return build(self, raw[1:], depth)
             return self.sequence(raw, depth)
         if isinstance(raw, Reference):
-            return self._resolve(raw)
+            return self.tensor(raw)
         if isinstance(raw, self._leaf_types):
             return raw
         raise FrameError(f"the envelope has a {kind.__name__} where a value must stand")
+
+    def tensor(self, reference: Reference) -> object:
+        """The value for a reference to a tensor."""
+        return self._resolve(reference)
 
     def mapping(self, raw: object, depth: int) -> dict[Any, Any]:
         """A dict; msgpack has seen to it that its keys are str or bytes."""

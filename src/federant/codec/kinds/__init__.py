@@ -22,6 +22,7 @@ from federant.codec.kinds import (
     enums,
     integers,
     jax_arrays,
+    records,
     sets,
     text,
     times,
@@ -50,6 +51,7 @@ WRITES: dict[type, Write] = {
     DXO: containers.write_dxo,
     np.ndarray: arrays.write_array,
     np.memmap: arrays.write_array,
+    np.recarray: records.write_recarray,
     TorchArray: torch_tensors.write_torch_array,
     JaxArray: jax_arrays.write_jax_array,
     **dict.fromkeys(arrays.SCALAR_TYPES, arrays.write_scalar),
@@ -85,6 +87,9 @@ BUILDS: dict[int, Build] = {
     codes.DXO: containers.read_dxo,
     codes.SET: sets.read_set,
     codes.FROZENSET: sets.read_frozenset,
+    codes.RECORDS: records.read_array,
+    codes.RECARRAY: records.read_recarray,
+    codes.RECORD: records.read_record,
 }
 
 ARRAY_CODES = frozenset(

@@ -8,7 +8,7 @@ from msgpack import ExtType
 
 from federant.codec.errors import FrameError
 from federant.codec.kinds import codes
-from federant.codec.kinds.hashing import check_hashes
+from federant.codec.kinds.hashing import check_hashes, comparing
 from federant.codec.reader import Reader
 from federant.codec.writer import ATOMS, Part, Writer
 from federant.exchange import DXO, ReservedHeaderKey, Shareable
@@ -92,7 +92,8 @@ def read_pairs(reader: Reader, rest: list[Any], depth: int) -> dict[Any, Any]:
     flat = reader.sequence(rest, depth)
     keys = flat[::2]
     check_hashes(keys, "dict", "key")
-    return dict(zip(keys, flat[1::2], strict=True))
+    with comparing("dict", "key"):
+        return dict(zip(keys, flat[1::2], strict=True))
 
 
 def read_shareable(reader: Reader, rest: list[Any], depth: int) -> Shareable:

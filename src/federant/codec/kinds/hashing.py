@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from federant.codec.errors import FrameError
@@ -24,3 +25,12 @@ def check_hashes(items: Sequence[Any], container: str, item: str) -> None:
         raise FrameError(f"the value has {problem}") from error
     if max(hashes.values(), default=0) > _MOST_OF_ONE_HASH:
         raise FrameError(f"the value has a {container} with very many {item}s of the same hash")
+
+
+@contextmanager
+def comparing(container: str, item: str) -> Iterator[None]:
+    """FrameError where items of the same hash cannot be compared: records with other fields."""
+    try:
+        yield
+    except TypeError as error:
+        raise FrameError(f"the value has a {container} with a {item} too many: {error}") from error

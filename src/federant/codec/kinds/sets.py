@@ -7,7 +7,7 @@ from typing import Any
 from msgpack import ExtType
 
 from federant.codec.kinds import codes
-from federant.codec.kinds.hashing import check_hashes
+from federant.codec.kinds.hashing import check_hashes, comparing
 from federant.codec.reader import Reader
 from federant.codec.writer import Writer
 
@@ -22,11 +22,15 @@ def write_set(writer: Writer, value: set[Any] | frozenset[Any]) -> object:
 
 
 def read_set(reader: Reader, rest: list[Any], depth: int) -> set[Any]:
-    return set(_members(reader, rest, depth))
+    members = _members(reader, rest, depth)
+    with comparing("set", "member"):
+        return set(members)
 
 
 def read_frozenset(reader: Reader, rest: list[Any], depth: int) -> frozenset[Any]:
-    return frozenset(_members(reader, rest, depth))
+    members = _members(reader, rest, depth)
+    with comparing("set", "member"):
+        return frozenset(members)
 
 
 def _members(reader: Reader, rest: list[Any], depth: int) -> list[Any]:
