@@ -360,7 +360,7 @@ def test_a_copy_of_a_sites_file_is_not_let_in_and_the_site_goes_on(server: Any, 
     [
         ("nan", "RESULT_NOT_FINITE: 'w' holds nan; a model's numbers must be finite"),
         ("reshape", "RESULT_WRONG_SHAPE: 'w' has shape (2, 10000), the model's has (20000,)"),
-        ("rename", "RESULT_WRONG_NAMES: the result lacks 'w' and has 'other'"),
+        ("rename", "RESULT_WRONG_NAMES: the result lacks 'w'; it has 'other', which"),
     ],
 )
 def test_a_result_that_does_not_fit_is_told_to_trainer_and_operator_in_the_same_words(

@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from federant.codec import JaxArray, TorchArray
 from federant.exchange import DXO, DataKind
-from federant.server.numbers import AVERAGED, kind_of, rounded, summed_in
+from federant.server.numbers import AVERAGED, dtype_text, kind_of, rounded, summed_in
 
 Path = tuple[Any, ...]
 """Where a leaf lies in a tree: the keys and indices from the root to it."""
@@ -130,7 +130,8 @@ class WeightedMean:
             dtype = _dtype(value)
             if isinstance(value, np.ndarray) and kind_of(dtype) not in AVERAGED:
                 raise AggregationError(
-                    f"{path_text(path)!r} is an array of dtype {dtype}, of which there is no mean"
+                    f"{path_text(path)!r} is an array of dtype {dtype_text(dtype)}, of which there "
+                    "is no mean"
                 )
             return _Sum(value, self._dtype)
 

@@ -18,6 +18,7 @@ AVERAGED: Final = "biufc"
 LARGEST: Final = 2.0**900
 """The largest number in a model whose sums over any sites, with sane weights, fit float64."""
 
+_FIELDS_SHOWN: Final = 5
 _CHUNK: Final = 32 * 1024
 """Elements rounded at a time."""
 
@@ -25,6 +26,15 @@ _CHUNK: Final = 32 * 1024
 def kind_of(dtype: np.dtype[Any]) -> str:
     """numpy's letter for the kind of a dtype, ``f`` also for bfloat16 and float8."""
     return "f" if _is_small_float(dtype) else dtype.kind
+
+
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    """A dtype in a few words, also where whoever made it up gave it a thousand fields."""
+    if dtype.names is None:
+        return str(dtype)
+    names = ", ".join(f"{name!r:.40}" for name in dtype.names[:_FIELDS_SHOWN])
+    rest = len(dtype.names) - _FIELDS_SHOWN
+    return f"record with the fields {names}" + (f" and {rest} more" if rest > 0 else "")
 
 
 def limit_of(dtype: np.dtype[Any]) -> float:

@@ -34,12 +34,17 @@ def test_values_that_are_no_numbers_may_differ(check: Check) -> None:
         (
             {"layer": MODEL["layer"], "batches": np.array(4), "rate": 0.5, "extra": None},
             ReturnCode.RESULT_WRONG_NAMES,
-            "the result lacks 'note' and has 'extra' that the model does not have",
+            "the result lacks 'note'; it has 'extra', which the model does not have; return all",
+        ),
+        (
+            {**MODEL, "extra": None, "more": None},
+            ReturnCode.RESULT_WRONG_NAMES,
+            "the result has 'extra', 'more', which the model does not have; ret",
         ),
         (
             {},
             ReturnCode.RESULT_WRONG_NAMES,
-            "lacks 'batches', 'layer.b', 'layer.w', 'note', 'rate' and has nothing",
+            "the result lacks 'batches', 'layer.b', 'layer.w', 'note', 'rate'; return all of the",
         ),
         (
             changed("layer.w", np.zeros((3, 2), np.float32)),
@@ -148,6 +153,25 @@ def test_a_difference_that_takes_a_model_of_small_floats_beyond_its_end_is_refus
     assert refusal is not None
     assert refusal.rc == ReturnCode.RESULT_NOT_FINITE
     assert refusal.text.startswith("'w' would hold, with the difference added, ")
+
+
+def test_an_array_of_records_is_refused_by_its_fields_with_what_to_do(check: Check) -> None:
+    few = np.zeros(2, [("a", "i4"), ("b" * 99, "f4")])
+    many = np.zeros(2, [(f"f{number}", "i4") for number in range(1000)]).view(np.recarray)
+    for array, fields in [
+        (few, f"record with the fields 'a', '{'b' * 39}, of which"),
+        (many, "record with the fields 'f0', 'f1', 'f2', 'f3', 'f4' and 995 more, of which"),
+    ]:
+        for model in ({"w": array}, {}):
+            refusal = check(weights({"w": array}), model=model)
+            assert refusal is not None
+            assert refusal.rc == ReturnCode.RESULT_WRONG_DTYPE
+            assert f"'w' is an array of dtype {fields}" in refusal.text
+            assert "return each of its fields as an array of its own (array[name])" in refusal.text
+        assert check(weights({"w": array}), kinds=(), model={"w": array}) is None
+        refusal = check(weights({"w": array}), model={"w": np.zeros(2)})
+        assert refusal is not None
+        assert refusal.text.startswith("'w' has dtype record with the fields ")
 
 
 @pytest.mark.parametrize("dtype", ["U3", "S3", "M8[s]", "m8[D]", "V3"])

@@ -27,7 +27,7 @@ def test_trees_that_fit_the_booster_of_the_task_pass(check: Check, booster_text:
         ({"booster": b"{L\x00"}, ReturnCode.RESULT_UNREADABLE, "which is no JSON"),
         ({"booster": b"{" * 100_000}, ReturnCode.RESULT_UNREADABLE, "which is no JSON"),
         ({"booster": None}, ReturnCode.RESULT_WRONG_KIND, "it must be bytes"),
-        ({"other": b"{}"}, ReturnCode.RESULT_WRONG_NAMES, "lacks 'booster' and has 'other'"),
+        ({"other": b"{}"}, ReturnCode.RESULT_WRONG_NAMES, "lacks 'booster'; it has 'other', which"),
         ({"rounds": 3}, ReturnCode.RESULT_WRONG_SHAPE, "has 3 boosting rounds, the task asks"),
         ({"features": 4}, ReturnCode.RESULT_WRONG_SHAPE, "features are 4, the federation's 3"),
         ({"leaf": 1e39}, ReturnCode.RESULT_NOT_FINITE, "split_conditions holds a number"),

@@ -12,7 +12,7 @@ from federant.codec import TensorSpan
 from federant.exchange import DXO, DataKind, ReturnCode
 from federant.server.aggregation import Path as LeafPath
 from federant.server.aggregation import leaves, path_text
-from federant.server.numbers import AVERAGED, kind_of
+from federant.server.numbers import AVERAGED, dtype_text, kind_of
 from federant.server.validation.refusal import Refusal
 
 _NAMES_SHOWN: Final = 5
@@ -37,12 +37,15 @@ class ModelShape:
         """Why the weights or the difference do not fit this model, or None if they do."""
         found = {path: _part(value) for path, value in leaves(result.data)}
         if found.keys() != self.parts.keys():
-            lacking = _shown(self.parts.keys() - found.keys())
-            extra = _shown(found.keys() - self.parts.keys())
+            lacking = self.parts.keys() - found.keys()
+            extra = found.keys() - self.parts.keys()
+            problems = [f"the result lacks {_shown(lacking)}"] if lacking else []
+            if extra:
+                who = "it" if lacking else "the result"
+                problems.append(f"{who} has {_shown(extra)}, which the model does not have")
             return Refusal(
                 ReturnCode.RESULT_WRONG_NAMES,
-                f"the result lacks {lacking} and has {extra} that the model does not have; "
-                "return all of the model and nothing else",
+                f"{'; '.join(problems)}; return all of the model and nothing else",
             )
         difference = result.data_kind == DataKind.WEIGHT_DIFF
         for path, wanted in self.parts.items():
@@ -58,8 +61,13 @@ def no_mean_refusal(found: DXO) -> Refusal | None:
         if isinstance(value, TensorSpan) and kind_of(value.numpy_dtype) not in AVERAGED:
             return Refusal(
                 ReturnCode.RESULT_WRONG_DTYPE,
-                f"{path_text(at)!r} is an array of dtype {value.numpy_dtype}, of which there is no "
-                "mean; return it in the meta, or as the list array.tolist()",
+                f"{path_text(at)!r} is an array of dtype {dtype_text(value.numpy_dtype)}, of which "
+                "there is no mean; return "
+                + (
+                    "it in the meta, or as the list array.tolist()"
+                    if value.record is None
+                    else "each of its fields as an array of its own (array[name])"
+                ),
             )
     return None
 
@@ -105,7 +113,8 @@ def _part_refusal(
     if found is None:
         return Refusal(
             ReturnCode.RESULT_WRONG_DTYPE,
-            f"{name!r} is no number, or one of over 64 bits, the model's is {wanted[1]}; return "
+            f"{name!r} is no number, or one of over 64 bits, the model's is "
+            f"{dtype_text(wanted[1])}; return "
             "numbers for numbers",
         )
     if found[0] != wanted[0]:
@@ -121,8 +130,8 @@ def _part_refusal(
     if not fits:
         return Refusal(
             ReturnCode.RESULT_WRONG_DTYPE,
-            f"{name!r} has dtype {found[1]}, the model's has {wanted[1]}; convert it back before "
-            "it is returned",
+            f"{name!r} has dtype {dtype_text(found[1])}, the model's has {dtype_text(wanted[1])}; "
+            "convert it back before it is returned",
         )
     return None
 
@@ -130,5 +139,5 @@ def _part_refusal(
 def _shown(paths: set[LeafPath]) -> str:
     names = sorted(map(path_text, paths))
     rest = len(names) - _NAMES_SHOWN
-    text = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) or "nothing"
+    text = ", ".join(repr(name) for name in names[:_NAMES_SHOWN])
     return f"{text} and {rest} more" if rest > 0 else text
