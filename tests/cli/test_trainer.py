@@ -76,6 +76,55 @@ def test_programs_get_json(tmp_path: Path) -> None:
     assert validate["values"] == {"accuracy": 0.5}
 
 
+def no_constant(name: str) -> None:
+    pytest.fail(f"{name} is no JSON")
+
+
+def test_numbers_that_json_lacks_are_told_to_programs_as_text(tmp_path: Path) -> None:
+    done = check(tmp_path, "--json", way="logs_nan")
+    assert done.returncode == 0, done.stdout
+    report = json.loads(done.stdout, parse_constant=no_constant)
+    assert [(metric["tag"], metric["last"]) for metric in report["metrics"]] == [("loss", "NaN")]
+    assert [task["values"] for task in report["tasks"]] == [{"f1": "-Infinity"}] * 2
+
+
+def test_a_result_that_a_server_would_refuse_is_not_said_to_be_ok(tmp_path: Path) -> None:
+    done = check(tmp_path, "--rounds", "1", way="nan")
+    assert done.stderr.startswith(
+        "task train of round 1: the server would refuse it with RESULT_NOT_FINITE after "
+    )
+    assert len(done.stderr.splitlines()) == 1
+    row = done.stdout.splitlines()[1].split()
+    assert row[:3] == ["1", "train", "RESULT_NOT_FINITE"]
+
+
+def test_a_traceback_is_told_once_and_whole(tmp_path: Path) -> None:
+    done = check(tmp_path, way="crashes")
+    assert done.returncode == 1
+    assert "EXECUTION_EXCEPTION:\nTraceback (most recent call last):\n" in done.stdout
+    assert done.stdout.count("Traceback") == done.stdout.count("ZeroDivisionError") == 1
+    assert "the last lines that it printed" not in done.stdout  # they are the traceback
+    assert "\n\n" not in done.stdout
+
+
+@pytest.mark.parametrize("way", ["never_joins", "holds"])
+def test_a_script_without_a_result_is_told_of_the_checks_own_limit(
+    tmp_path: Path, way: str
+) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "federant", "trainer", "check", "--timeout", "1"),
+            *("--", sys.executable, str(SCRIPTS), way, str(tmp_path / "mark")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "aise --timeout\n" in done.stdout
+    assert "site's file" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import (
     ElasticNet,
@@ -47,8 +47,8 @@ REGRESSORS: dict[str, Callable[[], Any]] = {
     "LinearRegression": LinearRegression,
     "Ridge": Ridge,
     "Ridge through the origin": lambda: Ridge(fit_intercept=False),
-    "Lasso": Lasso,
-    "ElasticNet": ElasticNet,
+    "Lasso": lambda: Lasso(warm_start=True),
+    "ElasticNet": lambda: ElasticNet(warm_start=True),
     "LinearSVR": LinearSVR,
     "SGDRegressor": lambda: SGDRegressor(random_state=0),
     "MLPRegressor": lambda: MLPRegressor(hidden_layer_sizes=(6,), random_state=0),
@@ -242,6 +242,26 @@ def test_a_warm_start_goes_on_from_what_was_loaded() -> None:
     load_parameters(model, parameters_of(best))
     model.fit(x, three_kinds(x))
     assert model.n_iter_.max() < best.n_iter_.max()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "why"),
+    [
+        (LogisticRegression(), "a LogisticRegression with warm_start=False"),
+        (Lasso(), "a Lasso with warm_start=False"),
+        (
+            LogisticRegression(warm_start=True, solver="liblinear"),
+            'a LogisticRegression with solver="liblinear"',
+        ),
+    ],
+    ids=["not warm", "a Lasso", "liblinear"],
+)
+def test_an_estimator_whose_fit_will_forget_what_was_loaded_is_warned_of(
+    estimator: Any, why: str
+) -> None:
+    model = initialise(estimator, 5, range(2) if is_classifier(estimator) else None)
+    with pytest.warns(UserWarning, match=f"{why} begins anew in each fit"):
+        load_parameters(model, parameters_of(model))
 
 
 @pytest.mark.parametrize("nothing", [None, {}])

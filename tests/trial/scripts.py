@@ -53,6 +53,27 @@ def nan():
     work(lambda model, _: {**model, "layer.b": np.full(4, np.nan, np.float32)})
 
 
+def logs_nan():
+    flare.init()
+    while flare.is_running():
+        flare.receive()
+        flare.log("loss", float("nan"), AnalyticsDataType.SCALAR)
+        flare.send(flare.FLModel(params=fresh(), metrics={"f1": -np.inf}, meta=dict(STEPS)))
+
+
+def forgets():
+    from sklearn.linear_model import LogisticRegression
+
+    from federant.client.sklearn import initialise, load_parameters, parameters_of
+
+    model = initialise(LogisticRegression(), 2, [0, 1])
+    agent = federant.join()
+    for task in agent.tasks():
+        load_parameters(model, task.data.data)
+        model.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1])
+        agent.submit_result(DXO(DataKind.WEIGHTS, parameters_of(model), STEPS))
+
+
 def no_weight():
     work(meta=None)
 

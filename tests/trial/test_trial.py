@@ -126,6 +126,7 @@ def test_weights_that_do_not_fit_the_model_that_was_given_are_refused() -> None:
 ADVICE = {
     "no_weight": "no NUM_STEPS_CURRENT_ROUND",
     "unchanged": "all arrays as they came",
+    "forgets": "UserWarning: a LogisticRegression with warm_start=False begins anew in each fit",
     "leaves_a_process": "1 of the script's processes outlived it, and a site ends them",
     "one_task": "the script was started 2 times",
 }

@@ -99,7 +99,7 @@ def check(
     except (OSError, ValueError) as error:
         raise fail(f"--model: {error}", 2) from error
     tasks = tuple(task or ["train"])
-    plan = TrialPlan(command, Path.cwd(), tasks, rounds, start, timeout)
+    plan = TrialPlan(command, Path.cwd(), tasks, rounds, start, timeout, longer="--timeout")
     try:
         with plain_errors(OSError):
             report = run_trial(plan, _tell_task)
@@ -107,7 +107,9 @@ def check(
         errors.print("interrupted; the script has been ended and nothing is left behind")
         raise typer.Exit(130) from None
     if as_json:
-        console.print(plain(json.dumps(report.as_json(), indent=2)), soft_wrap=True)
+        console.print(
+            plain(json.dumps(report.as_json(), indent=2, allow_nan=False)), soft_wrap=True
+        )
     else:
         _show(report)
     if not report.ok:
@@ -119,8 +121,13 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def _tell_task(seen: TaskSeen) -> None:
-    what = seen.refusal or seen.kind or "no DXO"
-    errors.print(plain(f"{seen.title}: {seen.rc}, {what} after {seen.seconds:.1f} s"))
+    if seen.rc != "OK":
+        what = f"failed with {seen.rc}"
+    elif seen.refusal:
+        what = f"the server would refuse it with {seen.refusal_code}"
+    else:
+        what = f"OK, {seen.kind or 'no DXO'}"
+    errors.print(plain(f"{seen.title}: {what} after {seen.seconds:.1f} s"), soft_wrap=True)
 
 
 def _show(report: TrialReport) -> None:
@@ -128,7 +135,7 @@ def _show(report: TrialReport) -> None:
     for seen in report.tasks:
         add_texts(
             table,
-            *(str(seen.round + 1), seen.name, seen.kind or seen.rc, str(len(seen.tensors))),
+            *(str(seen.round + 1), seen.name, seen.outcome, str(len(seen.tensors))),
             *(_size(seen.bytes), "none" if seen.weight is None else f"{seen.weight:g}"),
             *(f"{seen.seconds:.2f}", _size(seen.peak_bytes)),
         )
@@ -154,12 +161,12 @@ def _show(report: TrialReport) -> None:
     problems = report.problems()
     for text in problems:
         console.print("[bold red]wrong[/bold red]", end=" ")
-        console.print(plain(text), soft_wrap=True)
+        console.print(plain(text.rstrip()), soft_wrap=True)
     for text in report.advice():
         console.print("[yellow]note[/yellow]", end=" ")
         console.print(plain(text), soft_wrap=True)
-    if problems and not any(report.last_lines in text for text in problems):
-        _say(report.last_lines)
+    if problems and (lines := report.untold_lines()):
+        _say(lines)
     if not problems:
         console.print("[bold green]all is well[/bold green]")
 

@@ -134,6 +134,9 @@ def load_parameters(estimator: object, params: Mapping[str, ArrayLike] | None) -
     A model without any parameters (None, ``{}``) loads nothing: it is what the first round of a job
     without an initial model brings, and each trainer begins with its own.
 
+    A UserWarning tells of an estimator that could go on from them, but begins anew in each ``fit``
+    as it is set up.
+
     ParameterMismatchError, with nothing changed, if it does not fit; TypeError for an estimator
     without parameters that can be averaged; ValueError for one that has none yet.
     """
@@ -145,6 +148,14 @@ def load_parameters(estimator: object, params: Mapping[str, ArrayLike] | None) -
     require_fit(shapes, params, model=type(estimator).__name__, advice=_ADVICE)
     for name, value in ours.items():
         _set(estimator, name, np.array(params[name], value.dtype, order="C"))
+    if why := _forgets(estimator):
+        warnings.warn(
+            f"a {type(estimator).__name__} with {why} begins anew in each fit, so it forgets the "
+            "parameters that are loaded here, and no round goes on from the one before; make it "
+            "with warm_start=True and, of the solvers, not liblinear",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def with_all_classes(
@@ -173,6 +184,15 @@ def with_all_classes(
         np.concatenate([labels, lacking]),
         np.concatenate([weights, np.zeros(len(lacking))]),
     )
+
+
+def _forgets(estimator: Any) -> str:
+    """The setting by which each fit begins anew, though it could go on; empty if there is none."""
+    if not isinstance(estimator, LogisticRegression | ElasticNet):  # a Lasso is an ElasticNet
+        return ""
+    if not estimator.warm_start:
+        return "warm_start=False"
+    return 'solver="liblinear"' if getattr(estimator, "solver", "") == "liblinear" else ""
 
 
 def _require_averageable(estimator: object) -> None:

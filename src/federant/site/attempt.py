@@ -31,6 +31,8 @@ class ExchangeLimits:
     stall_limit: float | None = None
     """Silence of a living trainer until it is ended."""
     heartbeat_interval: float = 5.0
+    longer: str = "the round's timeout, or task_timeout_seconds in the site's file"
+    """What to raise for more of task_wait_time, in words for people."""
 
 
 class End(Enum):
@@ -199,8 +201,8 @@ class Attempt:
         if self.read_at is None:
             has, advice = "has not even read it", f"{_HOW_TO_READ} Else raise"
         return (
-            f"no result of task {self.name} within its time; the trainer {has}. {advice} the "
-            "round's timeout, or task_timeout_seconds in the site's file"
+            f"no result of task {self.name} within its time; the trainer {has}. "
+            f"{advice} {self.limits.longer}"
         )
 
     @property

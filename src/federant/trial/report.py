@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,6 +12,10 @@ from federant.exchange import DataKind, ReturnCode
 
 _OWN_HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Processes of Python's own that end by themselves when theirs has ended."""
+
+_WARNING = re.compile(r"^.*\b\w*Warning: .+$", re.MULTILINE)
+"""As Python shows one."""
+_WARNINGS_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,15 @@ class TaskSeen:
     @property
     def title(self) -> str:
         return f"task {self.name} of round {self.round + 1}"
+
+    @property
+    def outcome(self) -> str:
+        """What came of it in a word: what is wrong with the result, or what it is."""
+        return self.rc if self.rc != ReturnCode.OK else self.refusal_code or self.kind or self.rc
+
+    @property
+    def refusal_code(self) -> str:
+        return self.refusal.partition(":")[0]
 
 
 @dataclass(slots=True)
@@ -108,7 +123,8 @@ class TrialReport:
     def _task_problems(self) -> Iterator[str]:
         for task in self.tasks:
             if task.rc != ReturnCode.OK:
-                yield f"{task.title}: {task.rc}" + (f": {task.error}" if task.error else "")
+                between = ":\n" if task.error.startswith("Traceback") else ": "
+                yield f"{task.title}: {task.rc}" + (between + task.error if task.error else "")
             elif task.refusal:
                 yield f"{task.title}: the server would refuse the result: {task.refusal}"
 
@@ -129,12 +145,26 @@ class TrialReport:
                 "flare.is_running()), or except federant.AgentEndException"
             )
 
+    def untold_lines(self) -> str:
+        """The end of what the script printed, without what the problems quote of it."""
+        told = {line for text in self.problems() for line in text.split("\n")}
+        title, *lines = self.last_lines.rstrip().split("\n")
+        rest = [line for line in lines if line not in told]
+        return "\n".join([title, *rest]) if any(map(str.strip, rest)) else ""
+
     def advice(self) -> list[str]:
         """What is allowed, and may not be meant."""
-        return [*self.unasked, *self.dropped, *self._advice()]
+        return [*self.unasked, *self.dropped, *self._advice(), *self._warnings()]
+
+    def _warnings(self) -> Iterator[str]:
+        warnings = dict.fromkeys(_WARNING.findall(self.last_lines))
+        for text in list(warnings)[-_WARNINGS_TOLD:]:
+            yield f"the script warned: {text}"
 
     def _advice(self) -> Iterator[str]:
-        failed = [task for task in self.tasks if task.rc != ReturnCode.OK]
+        # One that takes too long does not lack a model.
+        fine = (ReturnCode.OK, ReturnCode.TASK_TIMEOUT)
+        failed = [task for task in self.tasks if task.rc not in fine]
         if self.joined_seconds is not None and any(not task.carried_model for task in failed):
             yield (
                 "the task carried no model, as in a job without an initial one: begin with a model "
@@ -148,7 +178,8 @@ class TrialReport:
             )
         if any(task.unchanged for task in weights):
             yield (
-                "a result has all arrays as they came: is it the trained model that is sent back?"
+                "a result has all arrays as they came: is it the trained model that is sent back, "
+                "and does its training go on from the model that it received, or begin anew?"
             )
         others = [part for part in self.left if not any(own in part for own in _OWN_HELPERS)]
         if others:
@@ -163,14 +194,29 @@ class TrialReport:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON has it; rounds are counted from 0."""
-        return {
+        """All of it as JSON has it; rounds are counted from 0.
+
+        What JSON has no number for is "NaN", "Infinity" or "-Infinity".
+        """
+        report = {
             "ok": self.ok,
             "problems": self.problems(),
             "advice": self.advice(),
             **asdict(self),
             "metrics": [asdict(metric) for metric in self.metrics.values()],
         }
+        return {name: _strict(value) for name, value in report.items()}
 
 
 _MODEL_KINDS = (DataKind.WEIGHTS, DataKind.WEIGHT_DIFF)
+
+
+def _strict(value: Any) -> Any:
+    """The value without numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _strict(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

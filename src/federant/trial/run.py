@@ -64,6 +64,8 @@ class TrialPlan:
     """What the first task carries; None for one without arrays."""
     timeout: float = 300.0
     """Seconds that one task may take, the start of the script included."""
+    longer: str = "the plan's timeout"
+    """What to raise for more of it, in words for people."""
     ending_seconds: float = 10.0
     """How long the script may take to end once the job is over."""
 
@@ -120,7 +122,9 @@ class _Trial:
             site_name=_SITE,
             on_result=self._on_result,
             on_status=self._on_status,
-            limits=ExchangeLimits(peer_read_timeout=plan.timeout, task_wait_time=plan.timeout),
+            limits=ExchangeLimits(
+                peer_read_timeout=None, task_wait_time=plan.timeout, longer=plan.longer
+            ),
         )
         self._metrics = MetricRelay(self._metric_pipe, self._on_events)
 
@@ -201,7 +205,7 @@ class _Trial:
         if found is None or found.data_kind not in MODEL_KINDS:
             return None
         mean = WeightedMean(given)
-        mean.add(found, seen.weight or 1.0)
+        mean.add(found, 1.0)  # one result is its own mean, bit by bit, by whatever weight
         return mean.mean()
 
     def _kept_frame(self, task_id: str) -> Path | None:
@@ -295,7 +299,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it."""
+    """The value, or what it is as text if JSON has nothing like it."""
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
