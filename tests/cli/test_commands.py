@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -248,8 +249,36 @@ def test_sites_are_listed_with_when_they_were_last_seen(server) -> None:
     assert "no site has said hello yet" in federant_command("sites", server=server).output
     server.store.seen_site("site-1", "place-1", [])
     (row,) = federant_command("sites", server=server).output.splitlines()[1:]
-    assert row.split()[:2] == ["site-1", "here"]
-    assert "s ago" in row
+    assert row.split()[:3] == ["site-1", "here", "now"]
+
+
+def test_a_site_that_is_silent_is_listed_with_how_long(server, monkeypatch) -> None:
+    server.store.seen_site("site-1", "place-1", [])
+    now = time.time()
+    monkeypatch.setattr("federant.server.operator_routes.time.time", lambda: now + 600)
+    (row,) = federant_command("sites", server=server).output.splitlines()[1:]
+    assert row.split()[:5] == ["site-1", "silent", "10", "min", "ago"]
+
+
+def test_the_error_of_a_job_is_shown_below_the_tables_and_widens_none(server) -> None:
+    with connect(server.url) as federation:
+        job = federation.submit(trainer="t", sites=["site-1"])
+    server.store.set_job_state(job.id, JobState.FAILED, "e" * 150 + "\n  a second line\n")
+    server.store.set_site_state(job.id, "site-1", SiteState.FAILED, "first\nsecond")
+    lines = federant_command("job", "show", job.id, server=server).output.splitlines()
+    assert lines[-2:] == ["error: " + "e" * 150, "  a second line"]
+    assert all(len(line) < 80 for line in lines[:-2])
+    assert all(line == line.rstrip() for line in lines)
+    (row,) = [line for line in lines if line.split()[:1] == ["site-1"]]
+    assert row.endswith("first second")  # a row is one line for those who read it by program
+
+
+def test_help_flows_to_the_width_of_the_terminal() -> None:
+    told = CliRunner().invoke(app, ["server", "--help"], env={"COLUMNS": "80"}).output
+    words = told.partition("It prints")[2].partition("A job may")[0]
+    lines = [line.strip() for line in words.strip().splitlines()]
+    assert min(map(len, lines[:-1])) > 60, lines
+    assert "[sinks.mlflow]\n" in re.sub(" +\n", "\n", told)  # what is indented keeps its lines
 
 
 def test_a_server_that_is_not_there_is_one_sentence_and_exit_status_1() -> None:

@@ -184,6 +184,79 @@ def test_a_metric_that_comes_after_the_end_is_told_before_it(
     assert said == ["site-1 loss=0.25", "finished; this job keeps no model"]
 
 
+def metrics(count: int, *tags: str) -> list[Event]:
+    return [
+        Event(id=f"{tag}-{number}", kind="METRIC", tag=tag, value=float(number), step=number)
+        for number in range(count)
+        for tag in tags
+    ]
+
+
+def test_of_thousands_of_metrics_the_newest_are_told_and_where_the_others_are(
+    server, follow
+) -> None:
+    def happened(job: str) -> None:
+        for site in ("site-1", "site-2"):
+            server.store.add_events(job, site, metrics(400, "loss", "acc"))
+
+    status, said = follow("site-1", "site-2", happened=happened)
+    assert status == 0
+    told = [line for line in said if "loss=" in line]
+    assert 2 <= len(told) <= 8  # a fast machine has them in one go, a slow one not
+    assert "site-2 step=399 loss=399 acc=399" in told
+    (where,) = [line for line in said if "were not shown" in line]
+    assert re.fullmatch(
+        r"1[56]\d\d older metrics were not shown; all of them: federant metrics \w+", where
+    )
+
+
+def test_many_sites_and_tags_are_told_in_few_lines(server, follow) -> None:
+    def happened(job: str) -> None:
+        for number in range(12):
+            tags = [f"tag-{number}" for number in range(9)]
+            server.store.add_events(job, f"site-{number}", metrics(1, *tags))
+
+    _, said = follow(*(f"site-{number}" for number in range(12)), happened=happened)
+    assert said[0] == (
+        "site-0 step=0 tag-3=0 tag-4=0 tag-5=0 tag-6=0 tag-7=0 tag-8=0 and 3 more tags"
+    )
+    assert said[8] == "and metrics of 4 more sites"
+
+
+def test_rounds_are_told_in_order_with_the_metrics_of_each(server, follow) -> None:
+    def happened(job: str) -> None:
+        for number in (1, 2):
+            begins = Event(id=f"b{number}", kind="STATUS", tag="round", text=f"round {number}: go")
+            server.store.add_events(job, "", [begins])
+            loss = Event(id=f"l{number}", kind="METRIC", tag="loss", value=number / 4)
+            server.store.add_events(job, "site-1", [loss])
+
+    _, said = follow("site-1", happened=happened)
+    assert said[:4] == ["round 1: go", "site-1 loss=0.25", "round 2: go", "site-1 loss=0.5"]
+
+
+def test_a_failure_that_site_and_server_tell_is_said_once(server, follow) -> None:
+    trace = TRACEBACK + "of two lines\n\n"
+
+    def happened(job: str) -> None:
+        told = Event(id="1", kind="TEXT", tag="failure", text=f"site-1: EXCEPTION:\n{trace}")
+        server.store.add_events(job, "", [told])
+        log = f"exit status 1\nthe last lines of trainer.log:\n{trace}"
+        events = [
+            Event(id="2", kind="STATUS", tag="result", text=f"EXCEPTION: {trace}"),
+            Event(id="3", kind="STATUS", tag="died", text=log),
+        ]
+        server.store.add_events(job, "site-1", events)
+
+    _, said = follow(
+        "site-1", happened=happened, end=JobState.FAILED, error=f"too few: EXCEPTION:\n{trace}"
+    )
+    assert said[:5] == ["site-1: EXCEPTION:", *TRACEBACK.splitlines()]
+    assert said[5:7] == ["of two lines", "site-1 died: exit status 1"]
+    assert said[-1].endswith("failed: too few: EXCEPTION: ValueError: boom")
+    assert len(said) == 8
+
+
 def test_what_was_lost_and_what_was_shown_is_told(server, follow) -> None:
     def happened(job: str) -> None:
         lost = "7 metrics were dropped at the trainer: it logged too fast"

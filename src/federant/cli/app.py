@@ -10,6 +10,7 @@ from federant.cli.demo import demo
 from federant.cli.job import app as job
 from federant.cli.metrics import metrics
 from federant.cli.migrate import migrate
+from federant.cli.paragraphs import flow
 from federant.cli.server import server
 from federant.cli.site import site
 from federant.cli.sites import sites
@@ -37,6 +38,7 @@ app.command("metrics")(metrics)
 app.command("migrate")(migrate)
 app.add_typer(trainer, name="trainer")
 app.command("version")(version)
+flow(app)
 
 
 @app.callback()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from federant.cli.newest import NewestMetrics
 from federant.cli.output import errors, fail, plain, without_controls
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from federant.link.operator import Federation, Job
 
 _LOOK_SECONDS: Final = 1.0
+_METRICS_SECONDS: Final = 1.0
+"""How often the newest metrics are told."""
 _QUIET_SECONDS: Final = 3.0
 """After so long without news it is said what the job waits for."""
 _REPEAT_SECONDS: Final = 10.0
@@ -31,8 +34,9 @@ _WORDS: Final = {
     "ended": "has left the job",
 }
 
-_TRACEBACK: Final = re.compile(r"Traceback \(most recent call last\):\n(?: .*\n)+")
+_TRACEBACK: Final = re.compile(r"\n?Traceback \(most recent call last\):\n(?: .*\n)+")
 """But for its last line, which says what it came to."""
+_LOG_TITLE: Final = "the last lines of "
 
 
 def follow_to_the_end(federation: Federation, job: Job) -> None:
@@ -43,6 +47,7 @@ def follow_to_the_end(federation: Federation, job: Job) -> None:
             teller.tell(reply.events)
             if not reply.job_state.ended:
                 teller.look()
+        teller.tell_metrics()
     except KeyboardInterrupt:
         _say(
             f"the job goes on; follow it again with: federant job follow {job.id}\n"
@@ -51,6 +56,11 @@ def follow_to_the_end(federation: Federation, job: Job) -> None:
         raise typer.Exit(130) from None
     view = job.view()
     teller.tell_refusals(view)
+    if teller.metrics.untold:
+        _say(
+            f"{teller.metrics.untold} older metrics were not shown; all of them: "
+            f"federant metrics {job.id}"
+        )
     if view.error or view.state.value != "finished":
         raise fail(
             f"job {job.id} {view.state.value}: "
@@ -68,7 +78,10 @@ class _Teller:
     def __init__(self, federation: Federation, job: Job) -> None:
         self._federation = federation
         self._job = job
+        self.metrics = NewestMetrics()
+        self._metrics_told = -_METRICS_SECONDS
         self._said: set[str] = set()
+        self._failed: set[str] = set()
         self._refusals: set[tuple[str, str, str]] = set()
         self._looked = time.monotonic()
         self._waits_for = ""
@@ -76,9 +89,23 @@ class _Teller:
         self._told: float | None = None
 
     def tell(self, events: Iterable[EventView]) -> None:
+        """Tell these; of metrics only the newest, and only now and then."""
         for event in events:
-            _say(self.fresh(_line(event)))
             self._since, self._told = time.monotonic(), None
+            if _is_metric(event):
+                self.metrics.add(event)
+            elif _is_of_rounds(event):
+                self.tell_metrics()
+                _say(event.text)
+            elif not self._is_known_failure(event) and (text := self.fresh(_line(event))):
+                _say(text)
+        if time.monotonic() - self._metrics_told >= _METRICS_SECONDS:
+            self.tell_metrics()
+
+    def tell_metrics(self) -> None:
+        for line in self.metrics.lines():
+            _say(without_controls(line))
+            self._metrics_told = time.monotonic()
 
     def tell_refusals(self, view: JobView) -> None:
         for part in view.sites:
@@ -105,15 +132,37 @@ class _Teller:
 
     def fresh(self, text: str) -> str:
         """The text without what has been said before: of a traceback only the last line."""
-        text = without_controls(text)
-        for block in _TRACEBACK.findall(text):
-            if block in self._said:
-                text = text.replace(block, "")
-            self._said.add(block)
-        first, *rest = text.split("\n")
-        lines = [line for line in rest if line not in self._said]
+        text = without_controls(text).rstrip()
+        first, *rest = _TRACEBACK.sub(self._fresh_traceback, text).split("\n")
+        lines = [line for line in rest if line and line not in self._said]
         self._said.update(rest)
+        if lines and lines[-1].startswith(_LOG_TITLE):
+            lines.pop()  # of a log of which everything has been said
         return "\n".join([first, *lines])
+
+    def _fresh_traceback(self, found: re.Match[str]) -> str:
+        block = found[0].lstrip("\n")
+        if block not in self._said:
+            self._said.add(block)
+            return found[0]
+        line_before = found.string[: found.start()].rpartition("\n")[2]
+        if block == found[0]:
+            return ""
+        return "\n" if line_before.startswith(_LOG_TITLE) else " "
+
+    def _is_known_failure(self, event: EventView) -> bool:
+        """A site tells why a task failed, and so does the server: whichever comes first is told."""
+        if event.site and (event.kind, event.tag) == ("STATUS", "result"):
+            told = f"{event.site}: {event.text}"
+        elif not event.site and event.tag == "failure":
+            told = event.text
+        else:
+            return False
+        known = "".join(told.split())
+        if known in self._failed:
+            return True
+        self._failed.add(known)
+        return False
 
     def _waiting(self, view: JobView) -> str:
         if view.sites_wanted is not None:
@@ -171,19 +220,24 @@ def ago(seconds: float) -> str:
     return f"{seconds:.0f} s ago"
 
 
+def _is_metric(event: EventView) -> bool:
+    """Whether a trainer logged it, or the workflow as a number; there may be any number of them."""
+    if not event.site:
+        return event.value is not None
+    return event.kind not in ("STATUS", "DROPPED")
+
+
+def _is_of_rounds(event: EventView) -> bool:
+    return not event.site and (event.kind, event.tag) == ("STATUS", "round")
+
+
 def _line(event: EventView) -> str:
+    if not event.site and event.tag == "failure":
+        return event.text  # it begins with the site's name
     where = event.site or "server"
-    # The trainer's own count, whatever it counts; not a round, which people read from 1.
-    step = "" if event.step is None else f" step={event.step}"
-    if event.kind == "DROPPED":
-        what = event.text
-    elif event.kind == "IMAGE":
-        what = f"{event.tag}: {event.text}"
-    elif event.kind == "STATUS":
-        what = f"{event.tag}: {event.text}" if event.text else event.tag
-    else:
-        what = event.text if event.value is None else f"{event.tag}={event.value:.6g}"
-    return f"{where}{step} {what}"
+    if event.kind == "STATUS":
+        return f"{where} {event.tag}: {event.text}" if event.text else f"{where} {event.tag}"
+    return f"{where} {event.text}"
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,6 @@ from federant.cli.output import (
     set_up_log,
     table_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Run jobs at a federation's server, and look after them.",
@@ -72,6 +69,10 @@ def run(
 ) -> None:
     """Submit a job and follow it to its end.
 
+    The job's id goes to the standard output, for scripts; what happens goes to the standard error:
+    every round's begin and end, what goes wrong, and once a second at most the newest metrics.
+    [bold]federant metrics JOB[/bold] has them all.
+
     The exit status is 0 only if the job finished well. Ctrl-C stops following, not the job.
 
     Example: [bold]federant job run digits -p rounds=10 -p min_sites=3[/bold]
@@ -96,6 +97,9 @@ def run(
 @app.command("follow")
 def follow(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
     """Follow a job to its end, from its first event on: one that runs, or has ended.
+
+    It tells what [bold]federant job run[/bold] does, to the standard error; nothing goes to the
+    standard output.
 
     The exit status is 0 only if the job finished well. Ctrl-C stops following, not the job.
 
@@ -141,8 +145,6 @@ def show(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -
     add_texts(facts, "id", view.id)
     add_texts(facts, "name", spec.name)
     add_texts(facts, "state", view.state + (" (asked to stop)" if view.stop_requested else ""))
-    if view.error:
-        add_texts(facts, "error", view.error)
     add_texts(facts, "workflow", spec.workflow)
     add_texts(facts, "parameters", json.dumps(spec.params))
     add_texts(facts, "trainer", spec.trainer)
@@ -154,6 +156,8 @@ def show(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -
     for row in view.sites:
         add_texts(sites, row.site, row.state, str(row.bytes_up), str(row.bytes_down), row.text)
     print_table(sites)
+    if view.error:
+        console.print(plain(f"error: {view.error.rstrip()}"), soft_wrap=True)
 
 
 @app.command("stop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,16 +68,24 @@ def table_of(*columns: str, header: bool = True) -> Table:
 
 
 def add_texts(table: Table, *cells: str) -> None:
-    """A row of texts from elsewhere; what is a str would be read as markup."""
-    table.add_row(*(plain(cell) for cell in cells))
+    """A row of texts from elsewhere; what is a str would be read as markup.
+
+    What is no terminal gets each of them on one line.
+    """
+    table.add_row(
+        *(plain(cell if console.is_terminal else " ".join(cell.split("\n"))) for cell in cells)
+    )
 
 
 def print_table(table: Table) -> None:
     """Print a result; what is no terminal gets each row as one line, however long."""
     if console.is_terminal:
         console.print(table)
-    else:
-        Console(file=console.file, highlight=False, width=_PIPE_COLUMNS).print(table)
+        return
+    text = io.StringIO()
+    Console(file=text, highlight=False, width=_PIPE_COLUMNS).print(table)
+    for line in text.getvalue().splitlines():
+        console.print(Text(line.rstrip()), soft_wrap=True)
 
 
 def fail(text: str, code: int = 1) -> typer.Exit:

@@ -10,8 +10,9 @@ from federant.cli.output import Verbosity, add_texts, errors, print_table, set_u
 def sites(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
     """List the sites that the server knows, and when it last heard of each.
 
-    A site that runs asks the server for jobs at least each half minute; one that is silent for
-    longer than a minute and a half has stopped, or cannot reach the server.
+    A site that runs asks the server for jobs at least each half minute, which the server notes to
+    the minute: it is here, and seen now. One that is silent for longer than a minute and a half has
+    stopped, or cannot reach the server.
 
     Example: [bold]federant sites --server http://127.0.0.1:8750[/bold]
     """
@@ -23,6 +24,6 @@ def sites(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
         return
     table = table_of("site", "state", "last seen", "instance")
     for site in known:
-        state = "here" if site.alive else "silent"
-        add_texts(table, site.name, state, ago(site.silent_seconds), site.instance)
+        state, seen = ("here", "now") if site.alive else ("silent", ago(site.silent_seconds))
+        add_texts(table, site.name, state, seen, site.instance)
     print_table(table)

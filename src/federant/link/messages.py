@@ -167,7 +167,8 @@ class EventKind(StrEnum):
     TAG = "TAG"
     """As PARAMETER, of the run; the last one counts."""
     STATUS = "STATUS"
-    """How the job stands at the site: ``tag`` is the state, ``text`` is for people."""
+    """How the job stands at the site: ``tag`` is the state, ``text`` is for people.  Of the server
+    itself with the tag ``round``: whom a round asks, and how many results came of it."""
     DROPPED = "DROPPED"
     """So many (``value``) records were lost; ``tag`` says where. Each is told of once."""
 

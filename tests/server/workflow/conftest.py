@@ -196,6 +196,14 @@ class Federation:
     def events(self) -> list[tuple[str, str, float | None]]:
         return [(event.id, event.text, event.value) for event in self.store.events(JOB)]
 
+    def failures(self) -> list[str]:
+        """What the operator was told of tasks without a good result."""
+        return [event.text for event in self.store.events(JOB, tag="failure")]
+
+    def rounds(self) -> list[str]:
+        """What the operator was told of the rounds."""
+        return [event.text for event in self.store.events(JOB, tag="round")]
+
     def commit(self, task: TaskRow, answer: Answer) -> str:
         """What the link does with a result; the return code that the site sees."""
         if isinstance(answer, Failure):

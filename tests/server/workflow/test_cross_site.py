@@ -122,5 +122,5 @@ def test_without_any_model_the_job_fails_with_each_sites_reason(federation: Any)
         sites=("site-1",),
     )
     server.submit()
-    with pytest.raises(TooFewSitesError, match=r"handed in a model .*: site-1: TASK_UNKNOWN, no"):
+    with pytest.raises(TooFewSitesError, match=r"handed in a model .*: site-1: TASK_UNKNOWN: no"):
         server.run(CrossSite())

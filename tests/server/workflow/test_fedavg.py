@@ -194,7 +194,7 @@ def test_no_result_that_fits_no_mean_touches_the_model_or_fails_the_job(federati
     np.testing.assert_array_equal(server.model().data["single"], single)
     np.testing.assert_allclose(server.model().data["double"], double)
     assert server.model().data["count"] == 3
-    assert [text.split(",")[0] for _, text, _ in server.events()] == 2 * [
+    assert [": ".join(text.split(": ")[:2]) for text in server.failures()] == 2 * [
         "site-0: RESULT_NOT_FINITE",
         "site-1: RESULT_NOT_FINITE",
         "site-2: RESULT_WRONG_DTYPE",
@@ -223,8 +223,36 @@ def test_the_mean_of_the_largest_numbers_that_are_taken_is_finite(
 def test_a_round_with_fewer_good_results_than_min_sites_fails_the_job(federation: Any) -> None:
     server = federation(train=lambda *_: server.Failure(ReturnCode.TRAINER_DIED, "status 1"))
     server.submit(initial())
-    with pytest.raises(TooFewSitesError, match=r"0 of 3 sites .*site-1: TRAINER_DIED, status 1"):
+    words = r"0 of 3 sites .* 'train' in round 1 of 2 and 1 are .*site-1: TRAINER_DIED: status 1"
+    with pytest.raises(TooFewSitesError, match=words):
+        server.run(FedAvg(rounds=2))
+
+
+def test_every_round_is_told_with_whom_it_asks_and_how_many_results_came(federation: Any) -> None:
+    def train(task: Any, model: DXO) -> Any:
+        if task.site == "site-2":
+            return server.Failure(ReturnCode.TRAINER_DIED, "status 1")
+        return whole(task, model)
+
+    server = federation(train=train)
+    server.submit(initial())
+    server.run(FedAvg(rounds=2))
+    assert server.rounds() == [
+        "round 1 of 2: train at site-1, site-2, site-3",
+        "round 1 of 2: 2 of 3 good results of train",
+        "round 2 of 2: train at site-1, site-2, site-3",
+        "round 2 of 2: 2 of 3 good results of train",
+    ]
+
+
+def test_a_traceback_stands_on_lines_of_its_own_in_the_jobs_error(federation: Any) -> None:
+    trace = "Traceback (most recent call last):\n  File\nValueError: boom\n"
+    server = federation(train=lambda *_: server.Failure(ReturnCode.EXECUTION_EXCEPTION, trace))
+    server.submit(initial())
+    with pytest.raises(TooFewSitesError) as raised:
         server.run(FedAvg(rounds=1))
+    told = f"EXECUTION_EXCEPTION:\n{trace.strip()}"
+    assert str(raised.value).endswith(f"needed: site-1: {told};\nsite-2: {told};\nsite-3: {told}")
 
 
 def test_a_round_does_not_wait_longer_than_its_deadline(federation: Any) -> None:

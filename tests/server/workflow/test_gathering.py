@@ -79,7 +79,7 @@ def test_a_failure_reaches_the_operator_once(federation: Any) -> None:
     server.submit()
     gathering = server.context().broadcast("train", EMPTY, ["site-1"])
     assert len(list(gathering)) == len(list(gathering)) == 1
-    assert [text for _, text, _ in server.events()] == ["site-1: TRAINER_DIED, status 1"]
+    assert server.failures() == ["site-1: TRAINER_DIED: status 1"]
 
 
 def test_a_site_that_leaves_the_job_is_a_failure_at_once(federation: Any) -> None:
@@ -167,7 +167,7 @@ def test_too_few_results_name_each_failure(federation: Any) -> None:
         gathering.require(1)
     assert str(raised.value) == (
         "0 of 2 sites gave a good result for 'train' (step 0) and 1 are needed: "
-        "site-1: TRAINER_DIED, status 1; site-2: TRAINER_DIED, status 1"
+        "site-1: TRAINER_DIED: status 1; site-2: TRAINER_DIED: status 1"
     )
 
 

@@ -112,7 +112,7 @@ def test_a_hostile_result_is_refused_and_the_round_goes_on_without_it(
     server.submit()
     server.run(TreeBagging(rounds=2, min_sites=2))
     np.testing.assert_allclose(leaves(server.model()), [1 / 4, 9 / 4, 1 / 4, 9 / 4])
-    assert [text.split(",")[0] for _, text, _ in server.events()] == [f"site-2: {rc}"] * 2
+    assert [": ".join(text.split(": ")[:2]) for text in server.failures()] == [f"site-2: {rc}"] * 2
 
 
 def test_of_two_first_results_that_came_at_once_the_later_must_fit(
@@ -124,7 +124,7 @@ def test_of_two_first_results_that_came_at_once_the_later_must_fit(
     server = federation(train=train, sites=("site-1", "site-2"))
     server.check = False  # neither was there when the other was checked
     server.submit()
-    with pytest.raises(TooFewSitesError, match=r"site-2: RESULT_WRONG_SHAPE, .* features are 4"):
+    with pytest.raises(TooFewSitesError, match=r"site-2: RESULT_WRONG_SHAPE: .* features are 4"):
         server.run(TreeBagging(rounds=1, min_sites=2))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 
@@ -32,6 +32,9 @@ from .rows import (
     TaskRow,
 )
 from .transaction import Database, Durability
+
+_SERVER: Final = ""
+"""The site of the server's own events."""
 
 
 def _nobody(_topic: str) -> None:
@@ -172,15 +175,30 @@ class Store:
         kind: str,
         detail: Mapping[str, Any],
         tasks: Sequence[NewTask] = (),
+        told: Sequence[Event] = (),
     ) -> StepRow:
-        """Journal a step with its tasks; one that exists is returned as it is."""
-        with self._database.write() as tx:
-            return steps.begin(tx, job_id, number, kind, detail, tasks)
+        """Journal a step with its tasks, and events of the server's own that tell of it.
 
-    def close_step(self, job_id: str, number: int, outcome: Mapping[str, Any]) -> StepRow:
-        """Journal a step's outcome and cancel its open tasks; the first outcome stays."""
+        A step that exists is returned as it is; events count once, by their ids.
+        """
         with self._database.write() as tx:
-            return steps.close(tx, job_id, number, outcome)
+            step = steps.begin(tx, job_id, number, kind, detail, tasks)
+            if told:
+                event_log.add(tx, job_id, _SERVER, told)
+            return step
+
+    def close_step(
+        self, job_id: str, number: int, outcome: Mapping[str, Any], told: Sequence[Event] = ()
+    ) -> StepRow:
+        """Journal a step's outcome and cancel its open tasks; the first outcome stays.
+
+        ``told`` are events of the server's own that tell of it; they count once, by their ids.
+        """
+        with self._database.write() as tx:
+            step = steps.close(tx, job_id, number, outcome)
+            if told:
+                event_log.add(tx, job_id, _SERVER, told)
+            return step
 
     def step(self, job_id: str, number: int) -> StepRow | None:
         with self._database.read() as tx:

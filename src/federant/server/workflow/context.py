@@ -15,6 +15,7 @@ from federant.server.workflow.errors import TooFewSitesError, WorkflowError
 from federant.server.workflow.frames import get_body, put_body
 from federant.server.workflow.gathering import Gathering, SiteResult, standing
 from federant.server.workflow.journal import Journal
+from federant.server.workflow.rounds import round_begins
 
 _log = logging.getLogger(__name__)
 
@@ -307,7 +308,11 @@ class Context:
             ),
         }
         facts = {"round": current_round, "total_rounds": total_rounds, "deadline": deadline}
-        step = self._journal.begin(kind, call, facts, tasks)
+
+        def begins(number: int, new: Sequence[NewTask]) -> list[Event]:
+            return round_begins(number, facts, name, [task.site for task in new])
+
+        step = self._journal.begin(kind, call, facts, tasks, begins)
         model = dxo_of(data)
         return Gathering(
             self._journal,

@@ -21,6 +21,7 @@ from federant.server.validation import (
 from federant.server.workflow.errors import TooFewSitesError, WorkflowError
 from federant.server.workflow.frames import get_body
 from federant.server.workflow.journal import Journal
+from federant.server.workflow.rounds import round_ends, round_words
 
 _DEADLINE: Final = "deadline"
 
@@ -79,7 +80,9 @@ class SiteResult:
         return float(weight) if is_sane_weight(weight) else 1.0
 
     def __str__(self) -> str:
-        return f"{self.site}: {self.rc}" + (f", {self.error}" if self.error else "")
+        error = self.error.strip()
+        between = ":\n" if error.startswith("Traceback") else ": "
+        return f"{self.site}: {self.rc}" + (between + error if error else "")
 
 
 class Gathering:
@@ -135,10 +138,13 @@ class Gathering:
             left_out = [part for part in parts if part.site not in asked]
             if left_out and call["sites"] is None:
                 reasons.append(f"not asked: {standing(left_out)}")
+            where = round_words(self._step.detail)
             raise TooFewSitesError(
                 f"{self.succeeded} of {len(self._yielded)} sites gave a good result for "
-                f"{call['name']!r} (step {self._step.number}) and {count} are needed: "
-                + "; ".join(reasons)
+                f"{call['name']!r}"
+                + (f" in {where}" if where else f" (step {self._step.number})")
+                + f" and {count} are needed: "
+                + (";\n" if any("\n" in text for text in reasons) else "; ").join(reasons)
             )
 
     def close(self) -> None:
@@ -222,7 +228,14 @@ class Gathering:
 
     def _close(self, ended_by: str) -> None:
         outcome: dict[str, Any] = {"ended_by": ended_by, "results": list(self._yielded)}
-        self._step = self._journal.close(self._step, outcome)
+        told = round_ends(
+            self._step.number,
+            self._step.detail,
+            self._step.detail["call"]["name"],
+            good=self.succeeded,
+            asked=len(self._tasks()),
+        )
+        self._step = self._journal.close(self._step, outcome, told)
 
     def _tasks(self) -> list[TaskRow]:
         return self._journal.store.step_tasks(self._journal.job_id, self._step.number)

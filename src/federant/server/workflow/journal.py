@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from federant.link.messages import Event
 from federant.server.blobs import BlobStore
 from federant.server.state import NewTask, StepRow, Store
 from federant.server.wakeups import Wakeups, job_topic
@@ -50,18 +51,21 @@ class Journal:
         call: Mapping[str, Any],
         facts: Mapping[str, Any] | None = None,
         tasks: Callable[[int], Sequence[NewTask]] = lambda _: (),
+        told: Callable[[int, Sequence[NewTask]], Sequence[Event]] = lambda *_: (),
     ) -> StepRow:
         """Begin the next step with its tasks, or find it in the journal.
 
-        ``call`` and ``facts`` must be what JSON gives back as it was; ``tasks`` is only called if
-        the step is new.  NotReplayableError if the journal has another call under this number.
+        ``call`` and ``facts`` must be what JSON gives back as it was; ``tasks`` and
+        ``told``, what people are told of the step, are only called if it is new.
+        NotReplayableError if the journal has another call under this number.
         """
         self.check()
         number = self.next_number
         step = self.store.step(self.job_id, number)
         if step is None:
             detail = {**(facts or {}), "call": dict(call)}
-            step = self.store.begin_step(self.job_id, number, kind, detail, tasks(number))
+            new = tasks(number)
+            step = self.store.begin_step(self.job_id, number, kind, detail, new, told(number, new))
         if (step.kind, step.detail["call"]) != (kind, call):
             raise NotReplayableError(
                 f"step {number} of job {self.job_id} was {_shown(step.kind, step.detail['call'])} "
@@ -71,9 +75,11 @@ class Journal:
         self.next_number += 1
         return step
 
-    def close(self, step: StepRow, outcome: Mapping[str, Any]) -> StepRow:
-        """End a step; its open tasks are cancelled."""
-        return self.store.close_step(self.job_id, step.number, outcome)
+    def close(
+        self, step: StepRow, outcome: Mapping[str, Any], told: Sequence[Event] = ()
+    ) -> StepRow:
+        """End a step; its open tasks are cancelled, and people are told this."""
+        return self.store.close_step(self.job_id, step.number, outcome, told)
 
     def once(self, kind: str, call: Mapping[str, Any], act: Callable[[], Any]) -> Any:
         """A step that is over as soon as ``act`` has given its value (as of JSON).
