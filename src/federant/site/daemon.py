@@ -184,6 +184,8 @@ class SiteDaemon:
                 self._stopping.wait(backoff.failed())
                 continue
             except LinkError as error:
+                if self._stopping.is_set():
+                    return  # the connection was closed under the call
                 seconds = backoff.failed()
                 _log.warning("no answer retry_seconds=%.1f error=%s", seconds, error)
                 # It may be a new one, which does not know this site.
