@@ -144,7 +144,10 @@ def _parse(words: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     words = list(words)
     path = "federant"
-    while words and words[0] in getattr(command, "commands", {}):
+    while hasattr(command, "commands"):
+        words = getattr(command, "completed", list)(words)
+        if not words or words[0] not in command.commands:
+            break
         path += f" {words[0]}"
         command = command.commands[words.pop(0)]
     unknown = words and hasattr(command, "commands") and not words[0].startswith("-")

@@ -11,6 +11,7 @@ from federant.cli.job import app as job
 from federant.cli.metrics import metrics
 from federant.cli.migrate import migrate
 from federant.cli.paragraphs import flow
+from federant.cli.provision import app as provision
 from federant.cli.server import server
 from federant.cli.site import site
 from federant.cli.sites import sites
@@ -36,6 +37,7 @@ app.command("sites")(sites)
 app.add_typer(job, name="job")
 app.command("metrics")(metrics)
 app.command("migrate")(migrate)
+app.add_typer(provision, name="provision")
 app.add_typer(trainer, name="trainer")
 app.command("version")(version)
 flow(app)
