@@ -21,6 +21,9 @@ from federant.exchange.metric_batch import (
     read_batch,
 )
 from federant.pipe import Message, Mode, Pipe
+from federant.testing.two_ends import unreadable
+
+PATIENCE = 30.0
 
 
 def record(value: float) -> DXO:
@@ -237,6 +240,41 @@ def test_a_record_that_cannot_travel_costs_its_batch_nothing_else(
     assert [each.data["tag"] for each in arrived[:2]] == [1.0, 2.0]
     assert arrived[2] == ("loss", 3.0, 3)
     assert agent.metrics_dropped == 2
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_record_that_the_client_job_cannot_read_costs_itself_alone(
+    job: Any, agent: FlareAgent, batches: bool, caplog: Any
+) -> None:
+    if batches:
+        batches_are_taken(job, agent)
+    for data in ({"x": 1.0}, unreadable().data, {"x": 2.0}):
+        assert agent.log(DXO(DataKind.APP_DEFINED, data))
+    assert agent.flush_metrics(PATIENCE)
+    assert agent.metrics_dropped == 1
+    arrived, told = [], 0
+    while len(arrived) < 2 or (batches and told < 1):
+        message = job.metrics.wait_next(10)
+        if message.topic == BATCH_TOPIC:
+            batch = read_batch(message.data)
+            told += batch.dropped
+            arrived += [each.what.data["x"] for each in batch.logged]
+        else:
+            arrived.append(message.data.data["x"])
+    assert arrived == [1.0, 2.0]
+    assert told == batches
+    assert "the client job cannot read a record: " in caplog.text
+
+
+def test_a_loss_after_which_nothing_is_logged_is_told_all_the_same(
+    job: Any, agent: FlareAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "QUEUE_BYTES", 1000)
+    batches_are_taken(job, agent)
+    assert agent.log(DXO(DataKind.METRICS, {"text": "x" * 2000})) is False
+    assert agent.flush_metrics(PATIENCE)
+    batch = read_batch(job.metrics.wait_next(10).data)
+    assert (batch.logged, batch.dropped) == ([], 1)
 
 
 def test_stop_sends_what_was_logged_before(

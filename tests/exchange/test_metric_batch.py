@@ -1,4 +1,4 @@
-"""Records in a batch come out as they went in, and what is no batch is refused."""
+"""Records in a batch come out as they went in, and what is no record costs no other."""
 
 import math
 from typing import Any
@@ -73,7 +73,96 @@ def test_the_words_of_every_writer_make_scalars() -> None:
     assert scalar_of(record) == Scalar("x", 1, None)
 
 
-GOOD = batch_of(MetricBatch([Logged(0.0, Scalar("x", 1.0, 1)), Logged(1.0, note("y"))], 0))
+GOOD = batch_of(
+    MetricBatch(
+        [
+            Logged(0.0, Scalar("x", 1.0, 1)),
+            Logged(1.0, note("y")),
+            Logged(2.0, Scalar("x", 2.0, 2)),
+            Logged(3.0, note("z")),
+        ],
+        5,
+    )
+)
+TAGS, VALUES, STEPS, TIMES = range(4)
+"""The columns of the scalars."""
+
+
+def with_scalar(column: int, second: Any) -> dict[str, Any]:
+    """The batch, but for this in the second number's column."""
+    columns = [list(each) for each in GOOD["scalars"]]
+    columns[column][1] = second
+    return GOOD | {"scalars": columns}
+
+
+def what(batch: MetricBatch) -> list[Any]:
+    return [e.what if isinstance(e.what, Scalar) else e.what.data["track_value"] for e in batch[0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (with_scalar(VALUES, "1"), "'1' at step 2 and time 2.0 is no number under the tag 'x'"),
+        (with_scalar(VALUES, "1" * 10**6), "'" + "1" * 200 + "' at step 2"),
+        (with_scalar(VALUES, 10**5000), "a int at step 2"),
+        (with_scalar(VALUES, [1.0]), "a list at step 2"),
+        (with_scalar(VALUES, True), "True at step 2"),
+        (with_scalar(STEPS, 1.5), "2.0 at step 1.5"),
+        (with_scalar(STEPS, -1), "2.0 at step -1"),
+        (with_scalar(TIMES, None), "2.0 at step 2 and time None"),
+        (with_scalar(TIMES, 10**400), "2.0 at step 2 and time a int"),
+        (with_scalar(TAGS, 7), "is no number under the tag 7"),
+        (with_scalar(TAGS, -1), "is no number under the tag -1"),
+        (with_scalar(TAGS, True), "is no number under the tag True"),
+        (with_scalar(TAGS, None), "is no number under the tag None"),
+    ],
+)
+def test_a_number_that_is_none_costs_its_batch_nothing_else(data: Any, said: str) -> None:
+    batch = read_batch(data)
+    assert what(batch) == [("x", 1.0, 1), "y", "z"]
+    assert [each.time for each in batch.logged] == [0.0, 1.0, 3.0]
+    assert batch.dropped == 5
+    (reason,) = batch.refused
+    assert said in reason
+    assert len(reason) < 500
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (GOOD | {"records": [{"no": "DXO"}, GOOD["records"][1]]}, "a record is a dict, no DXO"),
+        (GOOD | {"records": [None, GOOD["records"][1]]}, "a record is a NoneType, no DXO"),
+        (GOOD | {"times": [None, 3.0]}, "None is no time of a record"),
+        (GOOD | {"times": [10**400, 3.0]}, "a int is no time of a record"),
+    ],
+)
+def test_a_record_that_is_none_costs_its_batch_nothing_else(data: Any, said: str) -> None:
+    batch = read_batch(data)
+    assert what(batch) == [("x", 1.0, 1), ("x", 2.0, 2), "z"]
+    assert (batch.dropped, list(batch.refused)) == (5, [said])
+
+
+@pytest.mark.parametrize("tags", [[], [7]])
+def test_numbers_without_a_tag_cost_the_other_records_nothing(tags: list[Any]) -> None:
+    batch = read_batch(GOOD | {"tags": tags})
+    assert what(batch) == ["y", "z"]
+    assert len(batch.refused) == 2
+
+
+@pytest.mark.parametrize("places", [[3, 1], [1, 1], [-1, -1], [9, 0], ["a", None]])
+def test_records_at_places_that_there_are_not_are_read_all_the_same(places: list[Any]) -> None:
+    batch = read_batch(GOOD | {"places": places})
+    assert len(batch.logged) == 4
+    assert not batch.refused
+
+
+@pytest.mark.parametrize("count", [-1, 1 << 63, True, 1.0, None, "5"])
+def test_a_count_of_lost_records_that_is_none_costs_no_record(count: Any) -> None:
+    batch = read_batch(GOOD | {"dropped": count})
+    assert len(batch.logged) == 4
+    assert batch.dropped == 0
+    (reason,) = batch.refused
+    assert reason.endswith(" is no count of lost records")
 
 
 @pytest.mark.parametrize(
@@ -81,19 +170,16 @@ GOOD = batch_of(MetricBatch([Logged(0.0, Scalar("x", 1.0, 1)), Logged(1.0, note(
     [
         None,
         {},
-        GOOD | {"tags": []},
-        GOOD | {"tags": [7]},
-        GOOD | {"scalars": [[0], ["1"], [None], [0.0]]},
-        GOOD | {"scalars": [[0], [1.0], [1.5], [0.0]]},
-        GOOD | {"scalars": [[0], [1.0], [None]]},
-        GOOD | {"scalars": [[0, 0], [1.0], [None], [0.0]]},
-        GOOD | {"records": [{"no": "DXO"}]},
+        [],
+        "tags",
+        GOOD["records"][0],
+        GOOD | {"tags": 1},
+        GOOD | {"scalars": None},
+        GOOD | {"scalars": [[0, 0], [1.0, 2.0], [None, None]]},
+        GOOD | {"scalars": [[0, 0, 0], [1.0], [None], [0.0]]},
         GOOD | {"places": []},
-        GOOD | {"times": [None]},
-        GOOD | {"times": [10**400]},
-        GOOD | {"dropped": -1},
-        GOOD | {"dropped": 1 << 63},
-        GOOD | {"dropped": True},
+        GOOD | {"records": None},
+        {key: value for key, value in GOOD.items() if key != "dropped"},
     ],
 )
 def test_what_is_no_batch_is_refused(data: Any) -> None:

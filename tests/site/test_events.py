@@ -166,6 +166,44 @@ def test_events_that_the_server_refuses_do_not_hold_the_next_ones_up(
     assert [(row.kind, row.value) for row in place.told()] == [("DROPPED", 1.0), ("METRIC", 1.0)]
 
 
+def test_one_event_that_the_server_refuses_costs_its_batch_nothing_else(
+    place: Place, new_sender: Callable[..., EventSender], caplog: pytest.LogCaptureFixture
+) -> None:
+    sender = new_sender()
+    shared: Any = sender.keep(b"picture")
+    never_put = shared.model_copy(update={"digest": "ab" * 32})
+    events = [metric(number) for number in range(100)]
+    events[3] = Event(id="3", kind="IMAGE", blob=shared)
+    events[40] = events[40].model_copy(update={"kind": "k" * 101})
+    events[41] = Event(id="41", kind="IMAGE", tag="nowhere", blob=never_put)
+    events[97] = Event(id="97", kind="IMAGE", blob=sender.keep(b"picture"))
+    sender.add(events)
+    place.open()
+    assert sender.flush(PATIENCE)
+    rows = place.told()
+    assert [row.id for row in rows if row.kind != "DROPPED"] == [
+        event.id for number, event in enumerate(events) if number not in (40, 41)
+    ]
+    (part,) = place.store.job_sites(place.job_id)
+    assert part.metrics_dropped == 2
+    assert "events refused count=1 first='loss' error=the request is not valid: " in caplog.text
+    assert "events refused count=1 first='nowhere' error=site site-1 has not put" in caplog.text
+
+
+def test_a_batch_of_nothing_but_invalid_events_is_counted_and_the_next_one_goes(
+    place: Place, new_sender: Callable[..., EventSender]
+) -> None:
+    place.open()
+    sender = new_sender()
+    sender.add(metric(number).model_copy(update={"tag": "t" * 1001}) for number in range(50))
+    assert sender.flush(PATIENCE)
+    sender.add([metric(1)])
+    assert sender.flush(PATIENCE)
+    rows = place.told()
+    assert sum(row.value or 0 for row in rows if row.kind == "DROPPED") == 50
+    assert [row.id for row in rows if row.kind == "METRIC"] == ["e1"]
+
+
 def test_a_job_that_the_server_does_not_know_takes_no_events_and_ends_no_sender(
     place: Place, new_sender: Callable[..., EventSender]
 ) -> None:

@@ -179,22 +179,93 @@ def test_the_relay_says_that_it_takes_batches_to_whoever_has_sent_a_record(
     relay.close()
 
 
-def test_the_relay_drops_what_is_no_batch(come: queue.SimpleQueue[Event]) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(10**5000, id="number of more digits than Python writes"),
+        pytest.param([[10**5000]], id="such a number within"),
+        pytest.param(np.full(1, -1, np.int32).view("<U1"), id="array of no characters"),
+        pytest.param(np.str_("\ud800"), id="half a character"),
+    ],
+)
+def test_what_can_be_no_event_is_told_of_as_dropped_and_costs_its_record_nothing_else(
+    value: object,
+) -> None:
+    record = DXO(DataKind.METRICS, {"a": 1.0, "bad": value, "b": 2.0})
+    a, lost, b = events_of(record, "r")
+    assert (a.tag, a.value, b.tag, b.value) == ("a", 1.0, "b", 2.0)
+    assert (lost.kind, lost.tag, lost.value) == ("DROPPED", "client job", 1.0)
+    assert lost.text.startswith(
+        f"1 metric was dropped at the client job: a {type(value).__name__} under the tag 'bad': "
+    )
+    assert [a.id, lost.id, b.id] == ["r-0", "r-1", "r-2"]
+
+
+def test_a_tag_that_is_no_text_is_written_as_one_or_told_of_as_dropped() -> None:
+    named, lost = events_of(DXO(DataKind.METRICS, {("a", 1): 1.0, 10**5000: 2.0}), "r")
+    assert (named.kind, named.tag) == ("METRIC", "('a', 1)")
+    assert lost.text.startswith("1 metric was dropped at the client job: a float under the tag ''")
+
+
+def test_a_kind_of_data_that_is_none_is_told_by_its_type() -> None:
+    data = {"track_key": "x", "track_value": "y"}
+    record = DXO(DataKind.ANALYTIC, data, {"analytics_data_type": [10**5000]})
+    assert parts(record) == [("list", "x", None, None, "y")]
+
+
+def test_a_batch_with_what_is_no_record_tells_how_many_those_were() -> None:
+    bad = create_analytic_dxo("big", 10**5000, AnalyticsDataType.SCALAR)
+    logged = [Logged(1.0, Scalar("loss", 0.5, 3)), Logged(2.0, bad)]
+    batch = MetricBatch(logged, 4, ["'x' is no number", "None is no number"])
+    refused, lost, number, big = events_of_batch(batch, "b")
+    assert (refused.kind, refused.tag, refused.value) == ("DROPPED", "client job", 2.0)
+    assert refused.text == "2 metrics were dropped at the client job: 'x' is no number"
+    assert (lost.tag, lost.value, number.value, big.kind) == ("trainer", 4.0, 0.5, "DROPPED")
+    assert len({event.id for event in (refused, lost, number, big)}) == 4
+
+
+HOSTILE = [
+    None,
+    {"tags": 1},
+    [1, 2],
+    {"tags": ["x"], "scalars": [], "records": [], "places": [], "times": [], "dropped": 1 << 80},
+    {
+        "tags": ["x", 3, b"y"],
+        "scalars": [[0, 1, 2, -1, 9], [1.0] * 5, [1] * 5, [0.0] * 5],
+        "records": [7, DXO(DataKind.APP_DEFINED, [10**5000])],
+        "places": [-5, 2],
+        "times": [0.0, float("nan")],
+        "dropped": 3,
+    },
+]
+"""And the last is a batch: a number is in order, and beside the three there are six to be lost."""
+
+
+def test_of_hostile_batches_the_relay_keeps_what_is_in_order_and_counts_the_rest(
+    come: queue.SimpleQueue[Event], caplog: pytest.LogCaptureFixture
+) -> None:
     relay = MetricRelay(MemoryPipe("junk", Mode.PASSIVE), into(come))
     relay.start()
     pipe = MemoryPipe("junk", Mode.ACTIVE)
     pipe.open("metric")
-    assert pipe.send(Message.new_request(BATCH_TOPIC, {"tags": 1}), 10)
+    for data in HOSTILE:
+        assert pipe.send(Message.new_request(BATCH_TOPIC, data), 10)
     assert pipe.send(Message.new_request("metric", DXO(DataKind.METRICS, {"a": 1})), 10)
-    assert come.get(timeout=30).tag == "a"
-    assert come.empty()
+    events: list[Event] = []
+    while not events or events[-1].tag != "a":
+        events.append(come.get(timeout=30))
+    assert [event.tag for event in events if event.kind == "METRIC"] == ["x", "a"]
+    lost = [event.value for event in events if event.kind == "DROPPED"]
+    assert lost == [1.0, 1.0, 1.0, 1.0, 5.0, 3.0, 1.0]
+    assert (
+        "records were lost count=9 first='5 metrics were dropped at the client job" in caplog.text
+    )
     relay.close()
     pipe.close()
 
 
-def test_the_relay_reads_records_and_drops_what_is_none():
-    events: list[Event] = []
-    relay = MetricRelay(MemoryPipe("relay", Mode.PASSIVE), events.extend)
+def test_the_relay_reads_records_and_counts_what_is_none(come: queue.SimpleQueue[Event]) -> None:
+    relay = MetricRelay(MemoryPipe("relay", Mode.PASSIVE), into(come))
     relay.start()
     pipe = MemoryPipe("relay", Mode.ACTIVE)
     pipe.open("metric")
@@ -203,9 +274,12 @@ def test_the_relay_reads_records_and_drops_what_is_none():
         record = create_analytic_dxo("loss", float(number), AnalyticsDataType.SCALAR)
         assert pipe.send(Message.new_request("metric", record), 10)
     assert pipe.send(Message.new_request("metric", None), 10)
+    events = [come.get(timeout=30) for _ in range(5)]
     relay.close()
     pipe.close()
-    assert [event.value for event in events] == [0.0, 1.0, 2.0]
+    assert [event.value for event in events] == [1.0, 0.0, 1.0, 2.0, 1.0]
+    assert [event.kind for event in events] == ["DROPPED", *["METRIC"] * 3, "DROPPED"]
+    assert "a record is a dict, no DXO" in events[0].text
 
 
 def test_a_trainer_that_was_heard_is_waited_for_until_its_last_record_is_read(

@@ -65,12 +65,28 @@ class _Waiting(NamedTuple):
     logged: Logged
 
 
+class _Problem(NamedTuple):
+    why: _Why
+    text: str
+
+
+class _Unreadable:
+    """Ends the sending of a message that its reader could not read: it would not the next time."""
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+
+    @property
+    def triggered(self) -> bool:
+        return bool(self._message.dropped)
+
+
 class MetricSender:
     """Sends records in the order in which they were put; thread-safe.
 
     ``dropped`` counts the records that did not arrive: the queue was full, the client job did not
     read them, or they hold what cannot travel. The client job is told of it with the records that
-    follow. The end of the channel ends the sender and nothing else.
+    follow, or alone where none do. The end of the channel ends the sender and nothing else.
     """
 
     def __init__(self, handler: PipeHandler, send_timeout: float) -> None:
@@ -86,6 +102,7 @@ class MetricSender:
         self._ended = False
         self._warned: set[_Why] = set()
         self._untold = 0  # of those dropped, what the client job does not know
+        self._news = False  # whether that has not been tried to be told yet
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="federant-metrics", daemon=True)
 
@@ -155,7 +172,7 @@ class MetricSender:
                 self._hurry -= 1
 
     def _is_done(self) -> bool:
-        waits = self._queue or self._sending
+        waits = self._queue or self._sending or self._must_tell()
         return not waits or self._ended or not self._thread.is_alive()
 
     def _end(self, reason: str) -> None:
@@ -166,31 +183,36 @@ class MetricSender:
                 self._queue.clear()
                 self._condition.notify_all()
 
+    def _must_tell(self) -> bool:
+        return self._batches and self._news
+
     def _on_message(self, message: Message) -> None:
         if message.topic == TAKES_BATCHES_TOPIC:
-            self._batches = True
+            with self._condition:
+                self._batches = True
+                self._condition.notify_all()
         else:
             logger.warning("ignored message=%s: nothing is asked of a sender of metrics", message)
 
     def _run(self) -> None:
         try:
-            while waiting := self._next():
+            while (waiting := self._next()) is not None:
                 self._send(waiting)
                 self._sent()
         finally:
             self._end("the thread that sends metrics has ended")
 
-    def _next(self) -> Sequence[_Waiting]:
-        """What goes out next; empty when nothing more shall."""
+    def _next(self) -> Sequence[_Waiting] | None:
+        """What goes out next, nothing if only a loss is to be told; None when no more shall."""
         with self._condition:
             if not self._queue:
                 self._idle = True
-                self._condition.wait_for(lambda: self._queue or self._ended)
+                self._condition.wait_for(lambda: self._queue or self._ended or self._must_tell())
                 self._idle = False
             if self._batches:
                 self._condition.wait_for(self._is_enough, GATHER_SECONDS)
             if self._ended:
-                return ()
+                return None
             self._sending = True
             return self._take(BATCH_LENGTH if self._batches else 1)
 
@@ -198,11 +220,13 @@ class MetricSender:
         return bool(self._hurry) or self._ended or len(self._queue) >= BATCH_LENGTH
 
     def _take(self, most: int) -> list[_Waiting]:
-        taken = [self._queue.popleft()]
-        size = taken[0].size
-        while self._queue and len(taken) < most and size + self._queue[0].size <= BATCH_BYTES:
+        taken: list[_Waiting] = []
+        size = 0
+        while self._queue and len(taken) < most:
+            size += self._queue[0].size
+            if taken and size > BATCH_BYTES:
+                break
             taken.append(self._queue.popleft())
-            size += taken[-1].size
         return taken
 
     def _sent(self) -> None:
@@ -214,25 +238,32 @@ class MetricSender:
         with self._condition:
             untold = self._untold if self._batches else 0
             self._untold -= untold
-        why, text = _Why.UNREAD, "the client job did not read it"
-        try:
-            read = self._handler.send_to_peer(
-                self._message([each.logged for each in waiting], untold), self._send_timeout
-            )
-        except (TypeError, SpoolError) as error:
-            if len(waiting) > 1:  # the others shall not suffer for it
-                with self._condition:
-                    self._untold += untold
-                for each in waiting:
-                    self._send([each])
-                return
-            read = False
-            why, text = _Why.UNFIT, f"a record cannot be sent: {error}"
+            self._news = False
+        problem = self._deliver([each.logged for each in waiting], untold)
+        if problem is not None and problem.why is _Why.UNFIT and len(waiting) > 1:
+            with self._condition:
+                self._untold += untold
+            middle = len(waiting) // 2  # the others shall not suffer for one
+            self._send(waiting[:middle])
+            self._send(waiting[middle:])
+            return
         with self._condition:
             self._bytes -= sum(each.size for each in waiting)
-            if not read:
+            if problem is not None:
                 self._untold += untold
-                self._drop(len(waiting), why, text)
+                self._drop(len(waiting), problem.why, problem.text)
+
+    def _deliver(self, logged: Sequence[Logged], untold: int) -> _Problem | None:
+        """None if the client job has read it."""
+        try:
+            message = self._message(logged, untold)
+            if self._handler.send_to_peer(message, self._send_timeout, _Unreadable(message)):
+                return None
+        except (TypeError, SpoolError) as error:
+            return _Problem(_Why.UNFIT, f"a record cannot be sent: {error}")
+        if message.dropped:
+            return _Problem(_Why.UNFIT, f"the client job cannot read a record: {message.dropped}")
+        return _Problem(_Why.UNREAD, "the client job did not read it")
 
     def _message(self, logged: Sequence[Logged], untold: int) -> Message:
         if self._batches:
@@ -242,6 +273,10 @@ class MetricSender:
     def _drop(self, count: int, why: _Why, text: str) -> None:
         self.dropped += count
         self._untold += count
+        if count:
+            self._news = True
+            if self._idle:
+                self._condition.notify_all()
         if count and why not in self._warned:
             self._warned.add(why)
             logger.warning(

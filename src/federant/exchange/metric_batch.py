@@ -30,6 +30,7 @@ _SCALAR_KEYS: Final = frozenset(
 )
 _STEP_ONLY: Final = frozenset({TrackConst.GLOBAL_STEP_KEY})
 _INT_LIMIT: Final = 1 << 63
+_SHOWN_CHARS: Final = 200
 
 
 class Scalar(NamedTuple):
@@ -52,6 +53,8 @@ class MetricBatch(NamedTuple):
 
     logged: Sequence[Logged]
     dropped: int
+    refused: Sequence[str] = ()
+    """Of what was read and is no record: why it is none, each."""
 
 
 def scalar_of(record: DXO) -> Scalar | None:
@@ -99,38 +102,75 @@ def batch_of(batch: MetricBatch) -> dict[str, Any]:
 
 
 def read_batch(data: Any) -> MetricBatch:
-    """The batch again; ValueError for what is none, whoever made it."""
+    """The batch again, whoever made it; what in it is no record is refused and costs no other.
+
+    ValueError for what has not the form of a batch at all.
+    """
+    logged: list[Logged] = []
+    refused: list[str] = []
     try:
-        return MetricBatch(list(_entries(data)), _count(data["dropped"]))
-    except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
+        for entry in _entries(data):
+            if isinstance(entry, Logged):
+                logged.append(entry)
+            else:
+                refused.append(entry)
+        dropped = data["dropped"]
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"this is no batch of records: {error!r}") from error
+    if type(dropped) is not int or not 0 <= dropped < _INT_LIMIT:
+        refused.append(f"{_shown(dropped)} is no count of lost records")
+        dropped = 0
+    return MetricBatch(logged, dropped, refused)
 
 
-def _entries(data: Any) -> Iterator[Logged]:
+def _entries(data: Any) -> Iterator[Logged | str]:
+    """Each record, or why it is none."""
     tags = data["tags"]
+    tag_count = len(tags)
     records = iter(zip(data["places"], data["times"], data["records"], strict=True))
-    place, time, record = next(records, (-1, 0.0, None))
+    coming = next(records, None)
     at = 0
     for number, value, step, when in zip(*data["scalars"], strict=True):
-        while at == place:
-            yield _whole(time, record)
-            place, time, record = next(records, (-1, 0.0, None))
+        while coming is not None and coming[0] == at:
+            yield _whole(*coming[1:])
+            coming = next(records, None)
             at += 1
-        scalar = plain_scalar(tags[number], value, step)
-        if scalar is None:
-            raise ValueError(f"{value!r} at step {step!r} under tag {number!r} is no number")
-        yield Logged(float(when), scalar)
+        known = type(number) is int and 0 <= number < tag_count
+        scalar = plain_scalar(tags[number], value, step) if known else None
+        moment = _moment(when)
+        if scalar is not None and moment is not None:
+            yield Logged(moment, scalar)
+        else:
+            yield (
+                f"{_shown(value)} at step {_shown(step)} and time {_shown(when)} is no number "
+                f"under the tag {_shown(tags[number] if known else number)}"
+            )
         at += 1
-    if place >= 0:
-        yield _whole(time, record)
-    for _, time, record in records:
-        yield _whole(time, record)
+    while coming is not None:
+        yield _whole(*coming[1:])
+        coming = next(records, None)
 
 
-def _whole(time: Any, record: Any) -> Logged:
+def _whole(time: Any, record: Any) -> Logged | str:
     if not isinstance(record, DXO):
-        raise ValueError(f"a record is a {type(record).__name__}, no DXO")
-    return Logged(float(time), record)
+        return f"a record is a {type(record).__name__}, no DXO"
+    moment = _moment(time)
+    return f"{_shown(time)} is no time of a record" if moment is None else Logged(moment, record)
+
+
+def _moment(time: Any) -> float | None:
+    if type(time) is float:
+        return time
+    return float(time) if type(time) is int and abs(time) < _INT_LIMIT else None
+
+
+def _shown(value: Any) -> str:
+    """The value in a sentence; what is no number or name by its type, for it may be large."""
+    if type(value) is str:
+        return repr(value[:_SHOWN_CHARS])
+    if value is None or type(value) in (bool, float):
+        return repr(value)
+    return str(value) if _moment(value) is not None else f"a {type(value).__name__}"
 
 
 def plain_scalar(tag: Any, value: Any, step: Any) -> Scalar | None:
@@ -143,9 +183,3 @@ def plain_scalar(tag: Any, value: Any, step: Any) -> Scalar | None:
     ):
         return Scalar(tag, value, step)
     return None
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _INT_LIMIT:
-        raise ValueError(f"{value!r} is no count")
-    return value

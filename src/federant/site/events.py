@@ -8,9 +8,11 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from http import HTTPStatus
 
 from federant.link import BlobRef, LinkClient, LinkError, LinkRefused, blob_ref
-from federant.link.messages import MAX_TEXT_CHARS, Event, EventKind
+from federant.link.messages import MAX_TEXT_CHARS, ErrorCode, Event, EventKind
 from federant.site.backoff import Backoff
 from federant.site.metrics import dropped_event
 from federant.site.workers import Worker
@@ -21,6 +23,17 @@ _KEPT = 50_000
 _KEPT_BYTES = 256 << 20
 """What images and long texts that wait may take in memory."""
 _BATCH = 500
+_OF_ONE = {ErrorCode.BAD_REQUEST, ErrorCode.BLOB_MISSING, ErrorCode.TOO_LARGE}
+"""Why a server refuses a batch of which a part may be in order."""
+
+
+class _Sent(Enum):
+    DONE = auto()
+    """The server has the events, or will never take them."""
+    LATER = auto()
+    """Nobody knows yet: they are to be sent again."""
+    HALVE = auto()
+    """Some of them are refused, and others perhaps not."""
 
 
 class EventSender:
@@ -96,11 +109,20 @@ class EventSender:
     def _run(self) -> None:
         backoff = Backoff()
         while batch := self._next_batch():
-            while not self._send(batch):
-                with self._changed:
-                    if self._changed.wait_for(lambda: self._stopped, backoff.failed()):
-                        return
-            backoff.worked()
+            parts = [batch]  # the next one last
+            while parts:
+                part = parts.pop()
+                sent = self._send(part)
+                if sent is _Sent.LATER:
+                    parts.append(part)
+                    with self._changed:
+                        if self._changed.wait_for(lambda: self._stopped, backoff.failed()):
+                            return
+                    continue
+                backoff.worked()
+                if sent is _Sent.HALVE:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
 
     def _next_batch(self) -> list[Event]:
         """What waits, at most so much at once; empty when the sender was stopped."""
@@ -118,20 +140,25 @@ class EventSender:
             self._under_way = len(batch)
             return batch
 
-    def _send(self, batch: list[Event]) -> bool:
-        """Whether the batch is done with: the server has it, or will never take it."""
+    def _send(self, part: list[Event]) -> _Sent:
         try:
-            self._link.add_events(self._job_id, [self._with_blob(event) for event in batch])
+            self._link.add_events(self._job_id, [self._with_blob(event) for event in part])
         except (LinkRefused, ValueError) as error:  # ValueError: they cannot become a message
-            _log.warning("events refused count=%d error=%s", len(batch), error)
-            self._give_up(batch)
+            if len(part) > 1 and _is_of_one(error):
+                return _Sent.HALVE
+            _log.warning(
+                "events refused count=%d first=%r error=%s",
+                len(part), part[0].tag or part[0].kind, error,
+            )  # fmt: skip
+            self._give_up(part)
         except LinkError as error:
-            _log.info("events not sent yet count=%d error=%s", len(batch), error)
-            return False
-        with self._changed:
-            for event in batch:
-                self._let_go(event)
-        return True
+            _log.info("events not sent yet count=%d error=%s", len(part), error)
+            return _Sent.LATER
+        else:
+            with self._changed:
+                for event in part:
+                    self._let_go(event)
+        return _Sent.DONE
 
     def _with_blob(self, event: Event) -> Event:
         """The event, after what it refers to was put; one whose blob is refused goes without."""
@@ -149,11 +176,11 @@ class EventSender:
             return event.model_copy(update={"blob": None, "text": text[:MAX_TEXT_CHARS]})
         return event
 
-    def _give_up(self, batch: list[Event]) -> None:
-        """Count a batch that was refused; if that is refused as well, it is left at that."""
+    def _give_up(self, part: list[Event]) -> None:
+        """Count events that were refused; if that is refused as well, it is left at that."""
         with self._changed:
-            if any(event.kind != EventKind.DROPPED for event in batch):
-                for event in batch:
+            if any(event.kind != EventKind.DROPPED for event in part):
+                for event in part:
                     self._drop(event)
 
     def _drop(self, event: Event) -> None:
@@ -173,3 +200,10 @@ class EventSender:
         if not self._uses[event.blob.digest]:
             del self._uses[event.blob.digest]
             self._blob_bytes -= len(self._blobs.pop(event.blob.digest))
+
+
+def _is_of_one(error: Exception) -> bool:
+    """Whether others of the events may be taken: it is not the job that is refused to this site."""
+    if isinstance(error, LinkRefused):
+        return error.code in _OF_ONE or error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return True

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
-from typing import Any
+from typing import NamedTuple
 
 from federant.exchange import DXO, AnalyticsDataType, DataKind, TrackConst
 from federant.exchange.metric_batch import (
@@ -35,6 +35,7 @@ Keep = Callable[[bytes], BlobRef | None]
 _ID_CHARS = 150
 _KIND_CHARS = 100
 _TAG_CHARS = 1000
+_SHOWN_CHARS = 200
 _STEPS = 1 << 62
 _NO_METRICS = {EventKind.PARAMETER, EventKind.TAG}
 """Kinds that say what the training is like and not how it goes, even where they are numbers."""
@@ -74,27 +75,39 @@ class MetricRelay:
         self._sessions.close()
 
     def _on_message(self, message: Message, handler: PipeHandler) -> None:
-        if message.topic == BATCH_TOPIC:
-            try:
-                batch = read_batch(message.data)
-            except ValueError as error:
-                _log.warning("dropped records: %s", error)
-                return
-            self._on_events(list(events_of_batch(batch, str(message.msg_id), self._keep)))
-            return
-        if handler is not self._told:
+        if message.topic != BATCH_TOPIC and handler is not self._told:
             # Not before a record came: a trainer that is no agent of ours may not know what it is.
             self._told = handler
             self._sessions.tell(TAKES_BATCHES_TOPIC, None)
-        if not isinstance(message.data, DXO):
-            _log.warning("dropped a record that is no DXO: %s", message)
-            return
-        self._on_events(list(events_of(message.data, str(message.msg_id), None, self._keep)))
+        events = list(events_of_message(message, self._keep))
+        refused = [event for event in events if event.kind == EventKind.DROPPED]
+        if refused:
+            _log.warning(
+                "records were lost count=%d first=%r",
+                sum(int(event.value or 0) for event in refused), refused[0].text,
+            )  # fmt: skip
+        self._on_events(events)
+
+
+def events_of_message(message: Message, keep: Keep | None = None) -> Iterator[Event]:
+    """The events of what a trainer sent; what is no record is told of as dropped."""
+    message_id = str(message.msg_id)[:_ID_CHARS]
+    if message.topic != BATCH_TOPIC:
+        yield from events_of(message.data, message_id, None, keep)
+        return
+    try:
+        batch = read_batch(message.data)
+    except ValueError as error:
+        yield _refused(message_id, 1, str(error))
+    else:
+        yield from events_of_batch(batch, message_id, keep)
 
 
 def events_of_batch(batch: MetricBatch, batch_id: str, keep: Keep | None = None) -> Iterator[Event]:
-    """The events of all its records, and first of what was lost before them."""
+    """The events of all its records, and first of what was lost before them, or is no record."""
     batch_id = batch_id[:_ID_CHARS]
+    if batch.refused:
+        yield _refused(f"{batch_id}-refused", len(batch.refused), batch.refused[0])
     if batch.dropped:
         yield dropped_event(
             f"{batch_id}-lost",
@@ -106,50 +119,77 @@ def events_of_batch(batch: MetricBatch, batch_id: str, keep: Keep | None = None)
         if isinstance(what, DXO):
             yield from events_of(what, f"{batch_id}-{number}", when, keep)
         else:
-            yield Event(
-                id=f"{batch_id}-{number}",
-                kind=EventKind.METRIC,
-                tag=what.tag[:_TAG_CHARS],
-                step=_step(what.step),
-                value=float(what.value),
-                time=_time(when),
-            )
+            entry = _Entry(EventKind.METRIC, (what.tag,), what.step, what.value)
+            yield _event_of(f"{batch_id}-{number}", entry, when, keep)
 
 
 def dropped_event(event_id: str, where: str, count: int, why: str) -> Event:
     """That so many records were lost, each of which is told of once."""
+    lost = "1 metric was" if count == 1 else f"{count} metrics were"
     return Event(
         id=event_id,
         kind=EventKind.DROPPED,
         tag=where,
         value=float(count),
-        text=f"{count} metrics were dropped at the {where}: {why}",
+        text=f"{lost} dropped at the {where}: {why}"[:MAX_TEXT_CHARS],
         time=time.time(),
     )
 
 
+def _refused(event_id: str, count: int, why: str) -> Event:
+    return dropped_event(event_id, "client job", count, why)
+
+
 def events_of(
-    record: DXO, record_id: str, when: float | None = None, keep: Keep | None = None
+    record: object, record_id: str, when: float | None = None, keep: Keep | None = None
 ) -> Iterator[Event]:
-    """The events that a record holds; each number of a dict is one of its own."""
-    for number, (kind, tag, step, value) in enumerate(_entries(record)):
-        measured = None if kind in _NO_METRICS else _number(value)
+    """The events that a record holds; each number of a dict is one of its own.
+
+    In the place of what can be no event stands one that says so, and counts as dropped.
+    """
+    record_id = record_id[:_ID_CHARS]
+    if not isinstance(record, DXO):
+        yield _refused(f"{record_id}-0", 1, f"a record is a {type(record).__name__}, no DXO")
+        return
+    for number, entry in enumerate(_entries(record)):
+        yield _event_of(f"{record_id}-{number}", entry, when, keep)
+
+
+class _Entry(NamedTuple):
+    """What becomes one event, as the trainer said it."""
+
+    kind: str
+    names: tuple[object, ...]
+    """The parts of the tag."""
+    step: object
+    value: object
+
+
+def _event_of(event_id: str, entry: _Entry, when: float | None, keep: Keep | None) -> Event:
+    kind, tag = entry.kind, ""
+    try:
+        measured = None if kind in _NO_METRICS else _number(entry.value)
+        tag = "/".join(str(name) for name in entry.names)[:_TAG_CHARS]
+        f"{kind}{tag}".encode()  # looked at before anything is kept for the event
         if measured is not None:
             kind, text, blob = EventKind.METRIC, "", None
         elif kind == EventKind.IMAGE:
-            text, blob = _image(value, keep)
+            text, blob = _image(entry.value, keep)
         else:
-            text, blob = _text(value, keep)
-        yield Event(
-            id=f"{record_id[:_ID_CHARS]}-{number}",
+            text, blob = _text(entry.value, keep)
+        return Event(
+            id=event_id,
             kind=kind[:_KIND_CHARS],
-            tag=tag[:_TAG_CHARS],
-            step=_step(step),
+            tag=tag,
+            step=_step(entry.step),
             value=measured,
             text=text,
             time=_time(when),
             blob=blob,
         )
+    except Exception as error:  # noqa: BLE001 - what hostile arrays do to numpy, nobody lists
+        what = type(entry.value).__name__
+        return _refused(event_id, 1, f"a {what} under the tag {tag[:_SHOWN_CHARS]!r}: {error}")
 
 
 def _image(value: object, keep: Keep | None) -> tuple[str, BlobRef | None]:
@@ -196,27 +236,26 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _entries(record: DXO) -> Iterator[tuple[str, str, int | None, Any]]:
-    """Kind, tag, step and value of everything in a record."""
+def _entries(record: DXO) -> Iterator[_Entry]:
+    """Everything in a record."""
     data = record.data
     if record.data_kind == DataKind.ANALYTIC:
         data_type = record.get_meta_prop(TrackConst.DATA_TYPE_KEY)
-        kind = data_type.value if isinstance(data_type, AnalyticsDataType) else str(data_type)
-        tag = str(data.get(TrackConst.TRACK_KEY, ""))
+        if isinstance(data_type, AnalyticsDataType):
+            kind = data_type.value
+        else:
+            kind = data_type if isinstance(data_type, str) else type(data_type).__name__
+        tag = data.get(TrackConst.TRACK_KEY, "")
         step = data.get(TrackConst.GLOBAL_STEP_KEY)
         value = data.get(TrackConst.TRACK_VALUE)
         if isinstance(value, dict):
+            above = () if tag == "" else (tag,)
             for name, part in value.items():
-                yield (
-                    _KIND_OF_ONE.get(kind, kind),
-                    f"{tag}/{name}" if tag else str(name),
-                    step,
-                    part,
-                )
+                yield _Entry(_KIND_OF_ONE.get(kind, kind), (*above, name), step, part)
         else:
-            yield kind, tag, step, value
+            yield _Entry(kind, (tag,), step, value)
     elif isinstance(data, dict):
         for name, part in data.items():
-            yield str(record.data_kind), str(name), None, part
+            yield _Entry(str(record.data_kind), (name,), None, part)
     else:
-        yield str(record.data_kind), "", None, data
+        yield _Entry(str(record.data_kind), (), None, data)
