@@ -11,6 +11,7 @@ import numpy as np
 import federant
 import federant.client as flare
 from federant import DXO, DataKind, MetaKey
+from federant.client import metrics
 from federant.exchange import AnalyticsDataType, create_analytic_dxo
 
 box, step, *options = Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]
@@ -40,6 +41,12 @@ for task in agent.tasks():
     agent.log(create_analytic_dxo("loss", 1.0 / (number + 1), AnalyticsDataType.SCALAR))
     while (box / f"hold-{number}").exists():
         time.sleep(0.01)
+    if f"flood-{number}" in options:
+        metrics.QUEUE_LENGTH = 50
+        for at in range(2000):
+            agent.log_number("flood", float(at), at)
+        (box / "flooded.new").write_text(str(agent.metrics_dropped))
+        (box / "flooded.new").rename(box / "flooded")
     if f"raise-{number}" in options and not (box / "raised").exists():
         (box / "raised").touch()
         raise ArithmeticError("the loss is no number")
