@@ -60,6 +60,11 @@ class Stage:
         """Everything that the job has, to the sink; the sink's note."""
         return sink.write(job, logged(self.store.events(job.id)), place or {})
 
+    def log_image(self, job: JobRow, event_id: str) -> None:
+        blob = self.blobs.put([png(PIXELS)])
+        image = Event(id=event_id, kind="IMAGE", tag="sample", text="5 x 4", blob=blob, step=2)
+        self.store.add_events(job.id, "site-1", [image])
+
     def log_everything(self, job: JobRow) -> None:
         """An event of each kind, from one site, and numbers from another and the server."""
         image, text = self.blobs.put([png(PIXELS)]), self.blobs.put([LONG_TEXT.encode()])

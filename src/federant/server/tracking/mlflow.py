@@ -36,6 +36,8 @@ _OURS: Final = "federant."
 _JOB_TAG: Final = f"{_OURS}job"
 _SITE_TAG: Final = f"{_OURS}site"
 _NOT_IN_NAMES: Final = re.compile(r"[^\w\-. /:]")
+_SUFFIX: Final = re.compile(r"(?<=[^/])\.[A-Za-z0-9]{1,10}$")
+"""What a tag ends in that is the name of a file."""
 _PATH_BYTES: Final = 200
 """Fewer than MLflow allows in a name, and a file system in a file's."""
 _LAST_SECOND: Final = 253_402_300_799.0
@@ -52,8 +54,10 @@ _REQUEST_RETRIES: Final = 1
 class MLflowSink(Sink):
     """Metrics, parameters and tags of a run; texts and images are its artifacts.
 
-    A text goes under its tag, an image under ``images/<tag>/``. What MLflow refuses for itself, a
-    second value of a parameter say, is left out and the log says so.
+    Each text is a file of its own under ``texts/<tag>/``, each image one under ``images/<tag>/``,
+    called after its step and the event's number. Where a tag is the name of a file, such as
+    ``report.md``, its newest text also goes there. What MLflow refuses for itself, a second value
+    of a parameter say, is left out and the log says so.
     """
 
     def __init__(self, settings: MLflowSettings, blobs: BlobStore) -> None:
@@ -135,17 +139,23 @@ class MLflowSink(Sink):
             _log.warning("mlflow refuses run=%s error=%s", run, words_of(error))
 
     def _log_artifacts(self, run: str, events: Iterable[EventRow]) -> None:
+        newest: dict[str, str] = {}
         for event in events:
             if (image := png_in(self._blobs, event)) is not None:
                 with tempfile.TemporaryDirectory() as folder:
-                    step = event.seq if event.step is None else event.step
-                    file = Path(folder) / f"{step:09d}.png"
+                    file = Path(folder) / _file_name(event, ".png")
                     file.write_bytes(image.file)
-                    self._client.log_artifact(run, str(file), f"images/{_path(event.tag)}")
+                    self._client.log_artifact(run, str(file), f"images/{_folder(event.tag)}")
             elif event.value is None and event.kind not in (EventKind.PARAMETER, EventKind.TAG):
-                name = _path(event.tag)
-                file_name = name if "." in name.rpartition("/")[2] else f"{name}.txt"
-                self._client.log_text(run, whole_text(self._blobs, event), file_name)
+                suffix = _SUFFIX.search(_path(event.tag))
+                file_name = _file_name(event, suffix.group() if suffix else ".txt")
+                text = whole_text(self._blobs, event)
+                self._client.log_text(run, text, f"texts/{_folder(event.tag)}/{file_name}")
+                if suffix:
+                    above, _, name = _path(event.tag).rpartition("/")
+                    newest[f"{_folder(above)}/{name}" if above else name] = text
+        for name, text in newest.items():
+            self._client.log_text(run, text, name)
 
 
 def _is_refusal(error: MlflowException) -> bool:
@@ -162,3 +172,15 @@ def _path(tag: str) -> str:
     parts = [part.strip() for part in _NOT_IN_NAMES.sub("_", tag).split("/")]
     path = "/".join(part for part in parts if part.strip(".")) or "unnamed"
     return shortened(path, _PATH_BYTES)
+
+
+def _folder(tag: str) -> str:
+    """The folder of a tag's files: it has no dot, and they have one, so that no tag's folder stands
+    where another's file should."""
+    return _path(tag).replace(".", "_")
+
+
+def _file_name(event: EventRow, suffix: str) -> str:
+    """One that no other event has, the same each time: by step where there is one, then by age."""
+    step = "" if event.step is None else f"{event.step:09d}-"
+    return f"{step}{event.seq:09d}{suffix}"
