@@ -208,3 +208,16 @@ def test_names_and_shapes_that_no_reader_takes_are_refused_at_the_sender() -> No
     decode(encode({'",[{' * 1000: np.ones(1)}).to_bytes())
     with pytest.raises(TypeError, match=r"more parts than .* names without punctuation"):
         encode({f"{number}{',' * 100}": np.ones(1) for number in range(2000)})
+
+
+def test_a_key_of_more_digits_than_python_writes_is_refused_where_it_would_be_a_name() -> None:
+    huge = 10**5000
+    for key, shown in [(huge, "int"), ((huge,), "tuple")]:
+        path = rf"^data\[{shown} of very many digits\] cannot travel: "
+        with pytest.raises(TypeError, match=path + "a key on its path has more digits than Pyth"):
+            encode(DXO(DataKind.WEIGHTS, {key: np.ones(1)}))
+        with pytest.raises(TypeError, match=path + "it is a range"):
+            encode(DXO(DataKind.WEIGHTS, {key: range(3)}))
+        with pytest.raises(TypeError, match=f"one is {shown} of very many digits"):
+            encode(Shareable({key: 1}))  # type: ignore[dict-item]
+        assert decode(encode({key: 1}).to_bytes()).body == {key: 1}

@@ -119,7 +119,13 @@ class Writer:
         dropped = len(self._dropped)
         if len(steps) > dropped and tuple(steps[:dropped]) == self._dropped:
             steps = steps[dropped:]
-        name = ".".join(map(str, steps)) or "value"
+        try:
+            name = ".".join(map(str, steps)) or "value"
+        except ValueError as error:
+            raise self.refusal(
+                "a key on its path has more digits than Python writes, and cannot be part of a "
+                "tensor's name; use a text"
+            ) from error
         if name not in self.tensors and name != METADATA:
             return name
         number = 2
@@ -145,5 +151,13 @@ def path_text(path: list[object]) -> str:
     else:
         text = "body"
     for step in path:
-        text += f".{step}" if isinstance(step, Part) else f"[{step!r}]"
+        text += f".{step}" if isinstance(step, Part) else f"[{key_text(step)}]"
     return text.removeprefix(".")
+
+
+def key_text(key: object) -> str:
+    """A key as Python writes it, or what it is where Python does not."""
+    try:
+        return repr(key)
+    except ValueError:  # an int of more digits than Python writes, or one in a tuple
+        return f"{type_name(type(key))} of very many digits"

@@ -196,4 +196,9 @@ def _collect(found: object, path: str, leaves: dict[str, DXO], errors: list[str]
         leaves[path] = found
     else:
         for key, value in found.data.items():
-            _collect(value, f"{path}.{key}", leaves, errors)
+            try:
+                below = f"{path}.{key}"
+            except ValueError:  # an int of more digits than Python writes
+                errors.append(f"{path!r} has an entry under a number of very many digits")
+            else:
+                _collect(value, below, leaves, errors)

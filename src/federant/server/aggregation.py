@@ -50,7 +50,15 @@ def leaves(tree: object, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 def path_text(path: Path) -> str:
     """A leaf's path as people write it, ``layer1.weight``: the name of its tensor in a frame."""
-    return ".".join(str(part) for part in path)
+    return ".".join(text_of(part) or "(a number of very many digits)" for part in path)
+
+
+def text_of(part: object) -> str | None:
+    """A key as text; None for an int of more digits than Python writes, or a tuple of one."""
+    try:
+        return str(part)
+    except ValueError:
+        return None
 
 
 class WeightedMean:

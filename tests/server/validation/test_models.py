@@ -255,6 +255,40 @@ def test_a_weight_that_is_not_sane_is_refused(check: Check, weight: Any) -> None
     assert repr(weight) in refusal.text
 
 
+VERY_MANY_DIGITS = 10**5000
+"""More than Python writes down."""
+
+
+@pytest.mark.parametrize(
+    "key", [VERY_MANY_DIGITS, ("w", -VERY_MANY_DIGITS)], ids=["number", "tuple"]
+)
+def test_a_name_of_more_digits_than_python_writes_is_refused(check: Check, key: Any) -> None:
+    for model in (MODEL, {}):
+        for data in ({key: 1.0}, {"layer": {key: float("nan")}, "w": np.zeros(2)}):
+            refusal = check(weights(data), model=model)
+            assert refusal is not None
+            assert refusal.rc == ReturnCode.RESULT_WRONG_NAMES
+            assert "(a number of very many digits)' is the name of a value" in refusal.text
+            assert "return values under names that are text" in refusal.text
+
+
+def test_numbers_of_very_many_digits_anywhere_else_in_a_result_are_judged(check: Check) -> None:
+    huge = VERY_MANY_DIGITS
+    refusal = check(weights(MODEL, **{STEPS: huge}))
+    assert refusal is not None
+    assert refusal.rc == ReturnCode.RESULT_BAD_WEIGHT
+    assert "it is a number of very many digits" in refusal.text
+    assert check(weights(changed("rate", huge))) is not None
+    assert check(weights(MODEL, other={huge: huge})) is None
+    assert check(DXO(DataKind.METRICS, {huge: huge}), kinds=(DataKind.METRICS,)) is None
+    for inner in (weights({"w": 1.0}), 3):
+        collection = DXO(DataKind.COLLECTION, {"a": DXO(DataKind.COLLECTION, {huge: inner})})
+        refusal = check(collection, kinds=(DataKind.COLLECTION,))
+        assert refusal is not None
+        assert refusal.rc == ReturnCode.RESULT_WRONG_KIND
+        assert "'.a' has an entry under a number of very many digits" in refusal.text
+
+
 @pytest.mark.parametrize("weight", [1, 0.5, np.int64(7), np.float32(3), 1e12])
 def test_any_finite_number_above_zero_is_a_weight(check: Check, weight: Any) -> None:
     assert check(weights(MODEL, **{STEPS: weight})) is None

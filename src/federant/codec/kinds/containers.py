@@ -10,7 +10,7 @@ from federant.codec.errors import FrameError
 from federant.codec.kinds import codes
 from federant.codec.kinds.hashing import check_hashes, comparing
 from federant.codec.reader import Reader
-from federant.codec.writer import ATOMS, Part, Writer
+from federant.codec.writer import ATOMS, Part, Writer, key_text
 from federant.exchange import DXO, ReservedHeaderKey, Shareable
 from federant.exchange.dxo import CONTENT_TYPE
 
@@ -57,7 +57,7 @@ def write_shareable(writer: Writer, value: Shareable) -> object:
     written = {}
     for key, item in value.items():
         if not _is_plain_key(writer, key):
-            raise writer.refusal(f"a Shareable's keys are strings, one is {key!r}")
+            raise writer.refusal(f"a Shareable's keys are strings, one is {key_text(key)}")
         if key == ReservedHeaderKey.HEADERS:
             if not isinstance(item, dict | None):
                 raise writer.refusal(f"its headers must be a dict, they are {type(item).__name__}")

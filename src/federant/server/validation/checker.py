@@ -15,7 +15,12 @@ from federant.server.validation.contents import contents_refusal
 from federant.server.validation.expectation import MODEL_KINDS, expected_kinds, expected_rounds
 from federant.server.validation.model import Model, model_in
 from federant.server.validation.refusal import Refusal
-from federant.server.validation.shape import ModelShape, no_mean_refusal, no_numbers_refusal
+from federant.server.validation.shape import (
+    ModelShape,
+    no_mean_refusal,
+    no_names_refusal,
+    no_numbers_refusal,
+)
 
 if TYPE_CHECKING:
     # Frames are judged without a database, too.
@@ -147,6 +152,9 @@ def _judged(
         return None
     model = None
     if found.data_kind in MODEL_KINDS:
+        nameless = no_names_refusal(found)
+        if nameless is not None:
+            return nameless
         model = task_model()
         template = model
         if model is None and kinds:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from federant.exchange import DXO, DataKind, MetaKey, ReturnCode, get_leaf_dxos
-from federant.server.aggregation import leaves, path_text
+from federant.server.aggregation import leaves, path_text, text_of
 from federant.server.numbers import limit_of, reach_of, summed_in
 from federant.server.validation.bodies import Numbers, mapped, numbers_in
 from federant.server.validation.expectation import MODEL_KINDS
@@ -35,10 +35,11 @@ def contents_refusal(found: DXO, path: Path, model: Model | None = None) -> Refu
         return None
     weight = found.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND)
     if weight is not None and not is_sane_weight(weight):
+        shown = "a number of very many digits" if text_of(weight) is None else repr(weight)
         return Refusal(
             ReturnCode.RESULT_BAD_WEIGHT,
             f"meta {MetaKey.NUM_STEPS_CURRENT_ROUND} must be a number above 0 and up to "
-            f"{MAX_WEIGHT:g}, it is {weight!r}",
+            f"{MAX_WEIGHT:g}, it is {shown}",
         )
     base = model if found.data_kind == DataKind.WEIGHT_DIFF else None
     return _numbers_refusal(found, path, base)

@@ -11,7 +11,7 @@ import numpy as np
 from federant.codec import TensorSpan
 from federant.exchange import DXO, DataKind, ReturnCode
 from federant.server.aggregation import Path as LeafPath
-from federant.server.aggregation import leaves, path_text
+from federant.server.aggregation import leaves, path_text, text_of
 from federant.server.numbers import AVERAGED, dtype_text, kind_of
 from federant.server.validation.refusal import Refusal
 
@@ -53,6 +53,18 @@ class ModelShape:
             if refusal is not None:
                 return refusal
         return None
+
+
+def no_names_refusal(found: DXO) -> Refusal | None:
+    """Why its values have no names: none can be written down for a number of that many digits."""
+    for at, _ in leaves(found.data):
+        if any(text_of(part) is None for part in at):
+            return Refusal(
+                ReturnCode.RESULT_WRONG_NAMES,
+                f"{path_text(at)!r} is the name of a value in the result; return values under "
+                "names that are text",
+            )
+    return None
 
 
 def no_mean_refusal(found: DXO) -> Refusal | None:
