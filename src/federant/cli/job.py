@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -28,6 +29,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_NAMES_SHOWN: Final = 5
 
 JobId = Annotated[
     str, typer.Argument(help="The job's id, as [bold]federant job list[/bold] shows.")
@@ -185,10 +188,13 @@ def model(
     server: Server = LOCAL_SERVER,
     verbose: Verbosity = 0,
 ) -> None:
-    """Save a job's global model as a safetensors file.
+    """Save a job's global model as a safetensors file; lists and numbers in it become tensors.
 
     Example: [bold]federant job model JOB model.safetensors[/bold]
     """
+    # numpy is imported by the commands that need it.
+    from federant.cli.model_file import model_file
+
     set_up_log(verbose)
     with federation_at(server) as federation:
         job = federation.job(job_id)
@@ -197,9 +203,22 @@ def model(
             if str(round) not in kept:
                 rounds = ", ".join(kept) or "none yet"
                 raise fail(f"job {job_id} has no model of round {round}; kept: {rounds}")
-        data = job.model_bytes("latest" if round is None else round - 1)
+        data, left = model_file(job.model_bytes("latest" if round is None else round - 1))
         file.write_bytes(data)
+    if left:
+        errors.print(plain(_no_tensors(file, left)), soft_wrap=True)
     console.print(plain(f"{file}: {len(data)} bytes"), soft_wrap=True)
+
+
+def _no_tensors(file: Path, names: Sequence[str]) -> str:
+    """What other programs will miss."""
+    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN])
+    rest = len(names) - _NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return (
+        f"warning: of the model, {shown}{more} cannot be tensors: {file} holds them for federant, "
+        "other programs do not see them"
+    )
 
 
 def _param(text: str) -> tuple[str, Any]:
