@@ -57,6 +57,79 @@ def test_who_is_there_is_asked(
     assert (done.exit_code, script.read_text()) == (status, text)
 
 
+NOTEBOOK = """{
+ "cells": [
+  {"cell_type": "markdown", "metadata": {}, "source": ["import nvflare.client stays é"]},
+  {
+   "cell_type": "code",
+   "metadata": {},
+   "outputs": [],
+   "source": [
+    "%pip install x\\n",
+    "import nvflare.client as flare\\n",
+    "from nvflare.apis.dxo import DXO  # \\"that\\"\\n",
+    "from nvflare.apis.executor import Executor"
+   ]
+  },
+  {"cell_type": "code", "source": "files = !ls\\nflare.init()\\nimport nvflare.client\\n"},
+  {"cell_type": "code", "source": ["%%bash\\n", "import nvflare.client"]},
+  {"cell_type": "code", "source": ["for x in files:\\n", "    nvflare.client.init()"]}
+ ],
+ "nbformat": 4
+}
+"""
+
+
+def test_code_cells_of_a_notebook_are_rewritten_and_nothing_else_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "train.ipynb"
+    file.write_text(NOTEBOOK, encoding="utf-8")
+    done = migrate(tmp_path, "--write")
+    assert done.exit_code == 1  # an executor has no counterpart
+    assert f"{file}:12: nvflare.apis.executor.Executor: " in done.stderr
+    wanted = (
+        NOTEBOOK.replace('"import nvflare.client as', '"import federant.client as')
+        .replace("nvflare.apis.dxo", "federant.exchange")
+        .replace("import nvflare.client\\n", "import federant.client\\n")
+        .replace("    nvflare.client.init", "    federant.client.init")
+    )
+    assert file.read_text(encoding="utf-8") == wanted
+
+
+def test_a_line_of_a_cell_that_becomes_two_keeps_the_files_form(tmp_path: Path) -> None:
+    file = tmp_path / "train.ipynb"
+    line = '"from nvflare.client.lightning import patch, AnalyticsDataType"'
+    form = '{"cells": [{"cell_type": "code", "source": [\n    %s\n ]}]}\n'
+    file.write_text(form % line)
+    assert migrate(file, "--write").exit_code == 0
+    assert file.read_text() == form % (
+        '"from federant.client.lightning import patch\\n",\n'
+        '    "from federant.client import AnalyticsDataType"'
+    )
+
+
+def test_a_notebook_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "old.ipynb"
+    file.write_text('{"worksheets": ["import nvflare"]}')
+    done = migrate(tmp_path, "--write")
+    assert done.exit_code == 1
+    assert f"{file}: skipped: not readable as Python: it is no notebook of version 4" in done.stderr
+
+
+@pytest.mark.parametrize("way", ["from", "as"])
+def test_where_a_pipe_is_built_it_is_said_what_the_site_must_say(tmp_path: Path, way: str) -> None:
+    module = "nvflare.fuel.utils.pipe.file_pipe"
+    file = tmp_path / "train.py"
+    if way == "from":
+        file.write_text(f"from {module} import FilePipe\n\npipe = FilePipe(1, '/shared')\n")
+    else:
+        file.write_text(f"import {module} as fp\n\npipe = fp.FilePipe(1, '/shared')\n")
+    done = migrate(file, "--write")
+    assert done.exit_code == 0
+    assert f"{file}:3: FilePipe (line 3): " in done.stderr
+    assert 'pipe = "file"' in done.stderr
+    assert 'pipe = "nvflare-file"' in done.stderr
+
+
 def test_what_cannot_be_moved_is_listed_by_file_and_line(tmp_path: Path) -> None:
     file = tmp_path / "job.py"
     file.write_text(
@@ -83,7 +156,7 @@ def test_files_that_cannot_be_read_are_skipped_with_the_reason(tmp_path: Path) -
     done = migrate(tmp_path, "--write")
     assert done.exit_code == 1
     assert "old.py: skipped: not readable as Python: line 2" in done.stderr
-    assert "look.ipynb: skipped: a notebook is not rewritten" in done.stderr
+    assert "look.ipynb: skipped: not readable as Python: it is no notebook" in done.stderr
     assert "2 files skipped" in done.stderr
     assert (tmp_path / "fine.py").read_text() == MOVED
     assert (hidden / "library.py").read_text() == SCRIPT

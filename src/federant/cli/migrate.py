@@ -27,8 +27,9 @@ def migrate(
     """Rewrite imports of nvflare to federant's.
 
     Shows each file's changes first, and asks before it writes. Only imports change, and uses by a
-    dotted name (nvflare.client.init()); comments and formatting stay. What has no counterpart is
-    listed with file and line, and what to do instead. Running it again changes nothing more.
+    dotted name (nvflare.client.init()), in the code cells of notebooks too; comments and formatting
+    stay. What has no counterpart is listed with file and line, and what to do instead; where a pipe
+    is built, what the site's file must say. Running it again changes nothing more.
 
     The exit status is 0 if nothing is left to be done: no name without a counterpart, no file that
     could not be read, no change that was not written. Else it is 1.
@@ -76,6 +77,13 @@ def _say_left(found: Migration) -> None:
             uses = f" (used in line {where})" if used else ""
             name = left.name.replace(":", ".")
             _say(change.path, left.line, f"{name}: {left.advice}{uses}")
+        for note in change.result.notes:
+            where = ", ".join(map(str, note.used_in[:_SHOWN_LINES]))
+            _say(
+                change.path,
+                note.line,
+                f"{note.name.rpartition(':')[2]} (line {where}): {note.advice}",
+            )
         for line in change.result.stars:
             _say(change.path, line, "import *: look its uses through by hand")
     for path, reason in found.skipped:
@@ -113,7 +121,7 @@ def _sum_up(found: Migration, *, written: bool) -> None:
     left = sum(len(change.result.left) for change in found.changes)
     verb = "changed" if written else "to be changed"
     errors.print(
-        f"{_count(found.files, 'Python file')} looked through: "
+        f"{_count(found.files, 'file')} looked through: "
         f"{_count(moved, 'place')} in {_count(len(found.changed), 'file')} {verb}, "
         f"{_count(left, 'name')} left to be done by hand, {_count(len(found.skipped), 'file')} "
         "skipped",

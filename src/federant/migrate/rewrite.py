@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
@@ -56,6 +56,8 @@ class Rewritten:
     left: tuple[Left, ...]
     stars: tuple[int, ...]
     """Lines of ``import *`` from a module of theirs: what is used of it cannot be seen."""
+    notes: tuple[Left, ...] = ()
+    """What was moved, and needs something to be set elsewhere."""
 
 
 def may_import(source: bytes) -> bool:
@@ -83,8 +85,19 @@ def _rewritten(source: bytes, table: Table) -> Rewritten:
     moved = wrapper.visit(mover)
     left = mover.left + mover.wrong_uses()
     return Rewritten(
-        moved.bytes if mover.moved else source, mover.moved, tuple(sorted(left)), tuple(mover.stars)
+        moved.bytes if mover.moved else source,
+        mover.moved,
+        tuple(sorted(left)),
+        tuple(mover.stars),
+        tuple(_notes(uses, table)),
     )
+
+
+def _notes(uses: _Uses, table: Table) -> Iterator[Left]:
+    for name, advice in table.notes.items():
+        lines = sorted(set(uses.lines.get(name.replace(":", "."), ())))
+        if lines:
+            yield Left(lines[0], name, advice, tuple(lines))
 
 
 class _Uses(cst.CSTVisitor):

@@ -32,8 +32,12 @@ class Module:
 class Table:
     """Everything that is known of the model system's names."""
 
-    def __init__(self, modules: dict[str, Module], none: dict[str, str]) -> None:
+    def __init__(
+        self, modules: dict[str, Module], none: dict[str, str], notes: dict[str, str]
+    ) -> None:
         self.modules = modules
+        self.notes = notes
+        """By "module:name" of theirs that has a counterpart: what else is to be done."""
         self._none = none
 
     def module(self, name: str) -> Module | None:
@@ -79,4 +83,4 @@ def load_table() -> Table:
         )
         for name, entry in raw["moved"].items()
     }
-    return Table(modules, raw["none"])
+    return Table(modules, raw["none"], raw["notes"])

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from federant.migrate.notebook import rewrite_notebook
 from federant.migrate.rewrite import Rewritten, UnreadableSourceError, may_import, rewrite
 from federant.migrate.table import ROOT, Table
 
 _NOT_ENTERED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
-_NOTEBOOK = "a notebook is not rewritten: change its imports as its scripts' are changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Migration:
     """What was found in the trees that were looked through."""
 
     files: int = 0
-    """How many Python files there are."""
+    """How many Python files and notebooks there are."""
     changes: list[FileChange] = field(default_factory=list)
     """The files that import anything of nvflare, whether they change or not."""
     skipped: list[tuple[Path, str]] = field(default_factory=list)
@@ -68,15 +68,12 @@ def look_through(paths: Iterable[Path], table: Table) -> Migration:
         except OSError as error:
             found.skipped.append((path, error.strerror or str(error)))
             continue
-        if path.suffix == ".ipynb":
-            if ROOT.encode() in source:
-                found.skipped.append((path, _NOTEBOOK))
-            continue
+        notebook = path.suffix == ".ipynb"
         found.files += 1
-        if not may_import(source):
+        if not (ROOT.encode() in source if notebook else may_import(source)):
             continue
         try:
-            result = rewrite(source, table)
+            result = (rewrite_notebook if notebook else rewrite)(source, table)
         except UnreadableSourceError as error:
             found.skipped.append((path, f"not readable as Python: {error}"))
             continue
