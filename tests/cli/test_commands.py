@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -255,7 +256,8 @@ def test_sites_are_listed_with_when_they_were_last_seen(server) -> None:
 def test_a_site_that_is_silent_is_listed_with_how_long(server, monkeypatch) -> None:
     server.store.seen_site("site-1", "place-1", [])
     now = time.time()
-    monkeypatch.setattr("federant.server.operator_routes.time.time", lambda: now + 600)
+    later = SimpleNamespace(time=lambda: now + 600)
+    monkeypatch.setattr("federant.server.operator_routes.time", later)
     (row,) = federant_command("sites", server=server).output.splitlines()[1:]
     assert row.split()[:5] == ["site-1", "silent", "10", "min", "ago"]
 

@@ -1,8 +1,10 @@
 """The operator's client against a listening server."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -253,6 +255,25 @@ def test_waiting_ends_with_the_job_and_tells_its_error(server, job: Job) -> None
     view = job.wait(timeout=30)
     thread.join()
     assert (view.state, view.error) == (JobState.FAILED, "no site came")
+
+
+def test_a_site_that_died_is_not_waited_for_once_its_job_is_long_over(
+    server, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.store.seen_site("site-1", "first", ())
+    server.store.set_site_state(job.id, "site-1", SiteState.READY)
+    server.store.set_job_state(job.id, JobState.FINISHED)
+    now, events, looks = time.time(), server.store.events, []
+
+    def counted(*arguments: object, **filters: object) -> object:
+        looks.append(arguments)
+        return events(*arguments, **filters)
+
+    monkeypatch.setattr(server.store, "events", counted)
+    later = SimpleNamespace(time=lambda: now + 600)
+    monkeypatch.setattr("federant.server.operator_routes.time", later)
+    assert list(job.follow(30)) == []
+    assert len(looks) == 2  # and not one each twentieth of a second
 
 
 def test_waiting_for_the_end_fetches_no_events(

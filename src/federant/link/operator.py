@@ -223,6 +223,7 @@ class Job:
         away_until: float | None = None
         late_until: float | None = None
         complete = late_seconds <= 0
+        ended_ago = 0.0
         while True:
             left = MAX_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
             try:
@@ -230,6 +231,9 @@ class Job:
                     # Asked before the events are: a site that has ended has sent all of its own.
                     complete = time.monotonic() >= late_until or self._has_left_its_sites()
                 reply = self.events(after, max(0.0, min(left, every)))
+                if reply.job_state.ended and late_until is None and not complete:
+                    # A site that has died says no more: of an old job nothing late can come.
+                    ended_ago = self._ended_seconds_ago()
             except LinkUnavailable:
                 now = time.monotonic()
                 away_until = now + patience if away_until is None else away_until
@@ -245,7 +249,7 @@ class Job:
                 if complete and not reply.events:
                     return
                 if late_until is None:
-                    late_until = time.monotonic() + late_seconds
+                    late_until = time.monotonic() + late_seconds - ended_ago
                     late_until = late_until if deadline is None else min(late_until, deadline)
                 elif not reply.events:
                     time.sleep(_LATE_LOOK_SECONDS)  # an ended job's events are answered at once
@@ -263,6 +267,13 @@ class Job:
         for _ in self.replies(timeout, after=_BEHIND_ALL, late_seconds=0.0):
             pass
         return self.view()
+
+    def _ended_seconds_ago(self) -> float:
+        """By the server's clock, which it tells with the sites; 0 where it does not know any."""
+        ended = self.view().ended
+        sites = self._http.call("GET", f"{API_PREFIX}/sites", SitesReply).sites
+        now = max((site.last_seen + site.silent_seconds for site in sites), default=0.0)
+        return 0.0 if ended is None else max(0.0, now - ended)
 
     def _has_left_its_sites(self) -> bool:
         """No site is at work for the job any more; one that never was sends nothing."""
