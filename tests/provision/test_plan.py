@@ -92,30 +92,41 @@ def test_days_can_change_for_what_is_made_from_now_on(tmp_path: Path) -> None:
         (HEAD + "site: [a]", "FILE: site: is not a key here; did you mean sites?"),
         (HEAD + "sites: [{nam: a}]", "FILE: sites.0.nam: is not a key here; did you mean name?"),
         (HEAD + "zzz: 1", "FILE: zzz: is not a key here; correct its name or remove it"),
-        (HEAD + "sites: [yes]", "FILE: sites.0: is True"),
-        (HEAD + "operators: [{name: 7}]", "operators.0.name: is 7, but must be a text; put it in"),
-        (HEAD + "sites: site-1", "FILE: sites: is 'site-1': "),
+        (HEAD + "sites: [[a]]", "FILE: sites.0: must be keys with values"),
+        (HEAD + "operators: [{name: [a]}]", "FILE: operators.0.name: must be one text"),
+        (HEAD + "sites: site-1", "FILE: sites: must be a list, such as [a, b]"),
+        (HEAD + "sites:", "FILE: sites: must be a list, such as [a, b]"),
+        ("name: f\nserver: h", "FILE: server: must be keys with values"),
+        (HEAD + "? [a]\n: 1", "FILE:3: found unhashable key"),
+        (HEAD + "~: 1", "FILE: ~: is not a key here"),
+        (HEAD + "days: yes", "FILE: days: is 'yes': "),
+        (HEAD + f"days: {'9' * 9999}", "FILE: days: is '999"),
         (HEAD + "sites: [server]", "FILE: 'server' is the server's name and nobody else's"),
         (HEAD + "sites: [a, a]", "FILE: sites: 'a' is there twice; keep one"),
-        (HEAD + "days: 0", "FILE: days: is 0: "),
-        (HEAD + "days: 1.5", "FILE: days: is 1.5: "),
+        (HEAD + "days: 0", "FILE: days: is '0': "),
+        (HEAD + "days: 1.5", "FILE: days: is '1.5': "),
         (HEAD + "agents: [{name: g, site: b}]", "FILE: agents: 'g' is of site 'b', which is not"),
         ("name: F\nserver: {host: h}", "FILE: 'F' cannot be the name of a federation"),
         ("name: f\nserver: {host: 'http://h'}", "FILE: server.host: 'http://h' is no host; give"),
         ("name: f\nserver: {host: 10.0.0.300}", "FILE: server.host: '10.0.0.300' is no host"),
         ("name: f\nserver: {host: '*.h'}", "FILE: server.host: '*.h' is no host; give"),
-        ("name: f\nserver: {host: h, port: 70000}", "FILE: server.port: is 70000: "),
+        ("name: f\nserver: {host: h, port: 70000}", "FILE: server.port: is '70000': "),
         ("name: f\nname: g\nserver: {host: h}", "FILE:2: has 'name' twice; keep one of them"),
         ("name: [f", "FILE:1: "),
-        ("name: !!python/object/apply:os.getpid []", "FILE:1: could not determine a constructor"),
+        ("name: !!python/object/apply:os.getpid []", "FILE:1: has a tag (tag:yaml.org,2002:python"),
+        ("name: !!int 1:1", "FILE:1: has a tag (tag:yaml.org,2002:int); write the value without"),
         ("name: f\n--- \nname: g", "FILE:2: but found another document"),
         (b"name: \xff", "FILE: is no text in UTF-8"),
-        ("name: 2026-99-99", "FILE: cannot be read: "),
         ("name: \x00", "FILE: "),
     ],
 )
 def test_each_mistake_is_told_by_its_place(tmp_path: Path, text: str | bytes, told: str) -> None:
     assert told in refusal(tmp_path, text)
+
+
+def test_a_value_is_the_text_that_it_looks_like(tmp_path: Path) -> None:
+    plan = read(tmp_path, HEAD + "sites: [no, 007, 1_0, 2026-01-01, 0x10]")
+    assert [site.name for site in plan.sites] == ["no", "007", "1_0", "2026-01-01", "0x10"]
 
 
 @pytest.mark.parametrize("where", ["sites: [NAME]", "operators: [NAME]", "sites: [{name: NAME}]"])
@@ -141,6 +152,11 @@ def test_a_few_lines_cannot_stand_for_more_than_fits_into_memory(tmp_path: Path)
     assert "FILE:2: has an alias (*name); write the value itself" in refusal(
         tmp_path, "\n".join(lines)
     )
+
+
+@pytest.mark.parametrize("value", ["9" * 200_000, "1" + ":1" * 100_000, "- " * 20_000])
+def test_a_value_of_any_length_is_refused_in_a_short_line(tmp_path: Path, value: str) -> None:
+    assert len(refusal(tmp_path, f"{HEAD}days: {value}")) < 400
 
 
 def test_merging_with_an_alias_is_refused(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ class Federation:
                 'for a new certificate run "federant provision renew '
                 f'{place_of(party.identity)}"'
             )
-        self._require_site(party.identity)
+        if party.identity.role is Role.AGENT:
+            self._require_site(party.identity)
         certificate, own = self._certify(party, key)
         folder = self.folder_of(party.identity)
         trusted = self.authority.trusted_pem()
@@ -206,7 +207,7 @@ class Federation:
 
     def _require_site(self, agent: Identity) -> None:
         sites = [each.name for each in self.parties() if each.role is Role.SITE]
-        if agent.role is Role.AGENT and agent.site not in sites:
+        if agent.site not in sites:
             raise ProvisionError(
                 f"{agent.title}: there is no such site; known are {', '.join(sites) or 'none'}; "
                 'add the site first ("federant provision add")'

@@ -20,7 +20,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StrictInt,
     StrictStr,
     ValidationError,
 )
@@ -34,6 +33,7 @@ from .settings import DEFAULT_DAYS, MAX_DAYS, Settings
 from .yaml_file import load_yaml
 
 DEFAULT_PORT: Final = 8750
+_MAX_LINE: Final = 300
 
 
 def _name(text: str) -> str:
@@ -57,7 +57,7 @@ class _Part(BaseModel):
 class ServerPlan(_Part):
     host: _Host
     """The DNS name or address under which everybody dials the server."""
-    port: StrictInt = Field(default=DEFAULT_PORT, ge=1, le=65535)
+    port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
     hosts: tuple[_Host, ...] = ()
     """Further ones that its certificate is for."""
 
@@ -87,7 +87,7 @@ class Plan(_Part):
     sites: tuple[Annotated[SitePlan, BeforeValidator(_named)], ...] = ()
     operators: tuple[Annotated[OperatorPlan, BeforeValidator(_named)], ...] = ()
     agents: tuple[AgentPlan, ...] = ()
-    days: StrictInt = Field(default=DEFAULT_DAYS, ge=1, le=MAX_DAYS)
+    days: int = Field(default=DEFAULT_DAYS, ge=1, le=MAX_DAYS)
     """How long a certificate is good for."""
 
     @property
@@ -151,12 +151,16 @@ def _explain(path: Path, error: ValidationError) -> str:
             case "missing":
                 text = "is missing; add it"
             case "string_type":
-                text = f"is {problem['input']!r}, but must be a text; put it in quotes"
+                text = "must be one text"
+            case "tuple_type":
+                text = "must be a list, such as [a, b]"
+            case "model_type" | "dict_type":
+                text = "must be keys with values"
             case "value_error":
                 pass
             case _:
                 text = f"is {problem['input']!r}: {text}"
-        lines.append(f"{path}: {key}: {text}")
+        lines.append(f"{path}: {key}: {text}"[:_MAX_LINE])
     return "\n".join(lines)
 
 

@@ -1,4 +1,7 @@
-"""Reads YAML that somebody else may have written: small, flat, and every value said once."""
+"""Reads YAML that somebody else may have written: lists and keys of texts, each said once.
+
+No value is guessed at: `no` and `1:30` are the texts that they look like.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from yaml.constructor import ConstructorError
 
 from .errors import ProvisionError
 
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 1 << 18
 _MAX_DEPTH: Final = 20
 
 
 def load_yaml(path: Path) -> Any:
     """The one document of a file; ProvisionError, which names the place, if it cannot be read.
 
-    Aliases are refused, by which a few lines can stand for more than a memory holds, and keys that
-    come twice, of which one would be forgotten.
+    Refused are aliases, by which a few lines can stand for more than a memory holds, tags, by which
+    a value can become anything, and keys that come twice, of which one would be forgotten.
     """
     try:
         with path.open("rb") as file:
@@ -37,29 +40,27 @@ def load_yaml(path: Path) -> Any:
         raise ProvisionError(f"{path}: is no text in UTF-8: {error}") from error
     except yaml.YAMLError as error:
         raise ProvisionError(f"{path}{_where(error)}: {_what(error)}") from error
-    except ValueError as error:  # a date such as 2026-99-99
-        raise ProvisionError(f"{path}: cannot be read: {error}") from error
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """One without aliases, deep nesting and keys that come twice."""
+    """One to which every value is a text, without aliases, tags and deep nesting."""
 
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - so the class above has it
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise self._refusal("has an alias (*name); write the value itself")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refusal(event, "has an alias (*name); write the value itself")
+        if event.tag is not None:
+            raise _refusal(event, f"has a tag ({event.tag}); write the value without it")
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise self._refusal(f"is nested deeper than {_MAX_DEPTH}")
+            raise _refusal(event, f"is nested deeper than {_MAX_DEPTH}")
         try:
             return super().compose_node(parent, index)
         finally:
             self._depth -= 1
-
-    def _refusal(self, what: str) -> ComposerError:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        return ComposerError(None, None, what, event.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -71,6 +72,10 @@ class _PlainLoader(yaml.SafeLoader):
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _refusal(event: Any, what: str) -> ComposerError:
+    return ComposerError(None, None, what, event.start_mark)
 
 
 def _where(error: yaml.YAMLError) -> str:
