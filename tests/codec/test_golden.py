@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from federant.codec import decode, encode
@@ -59,3 +61,40 @@ def test_the_golden_frame_is_read_as_ever() -> None:
     for name, array in sent["data"]["layer"].items():
         np.testing.assert_array_equal(found["data"]["layer"][name], array)
         assert found["data"]["layer"][name].dtype == array.dtype
+
+
+GOLDEN_RECORDS = bytes.fromhex(
+    """
+    78010000000000007b225f5f6d657461646174615f5f223a7b226665646572616e74223a226b774741673664795a574e
+    76636d527a6b3863415270555177734b566f5745416b4b4e4a4d546168644a5368596753524171512b526a4d79787763
+    42636d566a62334a6b633668795a574e68636e4a68655a504841456555416350436c4b4634414a436b516b3950544e63
+    42636d566a59584a7959586d6d636d566a62334a6b6c4d6341534a514577734b556f5867416b4b4d3856544845424141
+    4141414444227d2c227265636f726473223a7b226474797065223a225538222c227368617065223a5b322c31365d2c22
+    646174615f6f666673657473223a5b302c33325d7d2c227265636172726179223a7b226474797065223a225538222c22
+    7368617065223a5b312c315d2c22646174615f6f666673657473223a5b33322c33335d7d7d2020202020202020202020
+    202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020
+    010000003fc000003fc0000000000000020000003fc000003fc000000000000001
+    """
+)
+
+
+def records() -> dict[str, Any]:
+    parts = {"names": ["a", "b"], "formats": ["<i2", (">f4", (2,))], "titles": ["t", None]}
+    array = np.zeros(2, np.dtype({**parts, "offsets": [0, 4], "itemsize": 16}))  # type: ignore[call-overload]
+    array["a"], array["b"] = [1, 2], 1.5
+    recarray = np.ones(1, [("x", "?")]).view(np.recarray)
+    return {"records": array, "recarray": recarray, "record": np.zeros(1, [("x", "<U1")])[0]}
+
+
+def test_the_golden_frame_of_records_is_written_as_ever() -> None:
+    assert encode(records()).to_bytes() == GOLDEN_RECORDS
+
+
+def test_the_golden_frame_of_records_is_read_as_ever() -> None:
+    found = decode(GOLDEN_RECORDS).body
+    for name, sent in records().items():
+        assert type(found[name]) is type(sent)
+        assert found[name].dtype == sent.dtype
+        assert found[name].tolist() == sent.tolist() or name == "records"
+    assert found["records"]["t"].tolist() == [1, 2]
+    assert found["records"]["b"].tolist() == [[1.5, 1.5]] * 2
