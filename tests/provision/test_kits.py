@@ -185,11 +185,17 @@ def test_keys_are_private_whatever_the_umask_is(tmp_path: Path) -> None:
     assert load_kit(kits.server.folder) == kits.server
 
 
-def test_a_site_s_file_is_one_and_names_the_site_and_its_server(kits: FederationKits) -> None:
-    found = tomllib.loads((kits.sites["site-1"].folder / "site.toml").read_text())
-    config = SiteConfig.model_validate(found)
-    assert (config.name, config.server) == ("site-1", "https://localhost:8750")
-    assert tomllib.loads((kits.server.folder / "server.toml").read_text())["port"] == 8750
+def test_a_site_s_file_is_one_but_for_what_the_kit_says(kits: FederationKits) -> None:
+    kit = kits.sites["site-1"]
+    found = tomllib.loads((kit.folder / "site.toml").read_text())
+    assert not {"name", "server"} & set(found)
+    config = SiteConfig.model_validate({**found, "name": kit.identity.name, "server": kit.server})
+    assert config.trainers["train"].command == ("{python}", "train.py")
+
+
+def test_a_server_s_file_says_where_it_listens(kits: FederationKits) -> None:
+    found = tomllib.loads((kits.server.folder / "server.toml").read_text())
+    assert found == {"host": "0.0.0.0", "port": 8750, "folder": "data"}
 
 
 @pytest.mark.parametrize("role", ["server", "site"])

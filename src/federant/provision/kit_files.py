@@ -27,15 +27,14 @@ exec federant {role} --kit "$(dirname "$0")" "$@"
 _SERVER: Final = """\
 host = "0.0.0.0"
 port = {port}
-folder = "work"
+folder = "data"
 """
+# Who the site is and where its server is stand in kit.toml, and nowhere a second time.
 _SITE: Final = """\
-name = "{name}"
-server = "{server}"
 folder = "work"
 
 [trainers.train]
-command = ["{{python}}", "train.py"]
+command = ["{python}", "train.py"]
 """
 
 
@@ -59,8 +58,7 @@ def kit_files(
     if identity.role is Role.SERVER:
         files["server.toml"] = Content(_SERVER.format(port=settings.port).encode(), PUBLIC_FILE)
     if identity.role is Role.SITE:
-        text = _SITE.format(name=identity.name, server=settings.server)
-        files["site.toml"] = Content(text.encode(), PUBLIC_FILE)
+        files["site.toml"] = Content(_SITE.encode(), PUBLIC_FILE)
     if identity.role in (Role.SERVER, Role.SITE):
         files["start.sh"] = Content(_START.format(role=identity.role).encode(), PROGRAM)
     return files
