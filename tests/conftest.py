@@ -1,6 +1,7 @@
 """What tests of whole federations share: jobs that sites of real processes do."""
 
 import runpy
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,13 @@ from federant.link.operator import Job
 
 SHARE_OF_THE_TIME = 0.8
 """How much of what a test may take its jobs may: one that is late shall be told with its logs."""
+
+# Under nohup, or behind a shell's &, these are ignored, and so by every process that a test starts.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
+        )
 
 Run = Callable[..., Job]
 Trainers = Mapping[str, Sequence[str]]
