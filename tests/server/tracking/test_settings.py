@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from federant.server.tracking import SinkSettingsError, load_settings
+from federant.server.config import ServerConfigError
+from federant.server.tracking import load_settings
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_each_sink_is_set_up_by_its_table(tmp_path: Path, write) -> None:
         ("[sinks.wandb]\nkey = 'x'\n", "unknown key 'key'; the keys are entity, folder, mode"),
         ("[sinks.prometheus]\nport = '1'\n", "unknown key 'port'; the keys are none"),
         ("[sinks.wandb]\nproject = 1\n", "project must be a string, got 1"),
-        ("port = 1\n", r"unknown key 'port'; it may have tables \[sinks"),
+        ("ports = 1\n", r"ports: unknown key; the file may have folder, host, port and tables"),
         ("sinks = 1\n", "sinks must be tables"),
         ("[sinks\n", "cannot read the server's file"),
     ],
@@ -58,10 +59,10 @@ def test_each_sink_is_set_up_by_its_table(tmp_path: Path, write) -> None:
 def test_what_makes_no_sense_is_refused_with_its_place(
     tmp_path: Path, write, text: str, message: str
 ) -> None:
-    with pytest.raises(SinkSettingsError, match=message):
+    with pytest.raises(ServerConfigError, match=message):
         load_settings(tmp_path, write(text))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SinkSettingsError, match=r"cannot read the server's file .*none\.toml"):
+    with pytest.raises(ServerConfigError, match=r"cannot read the server's file .*none\.toml"):
         load_settings(tmp_path, tmp_path / "none.toml")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
 from federant.link.messages import SinkName
+from federant.server.config import ServerConfigError, load_config
 
 _WANDB_MODES: Final = ("offline", "online")
 
 
-class SinkSettingsError(ValueError):
-    """The file cannot be read, or says what makes no sense; the text names the place."""
+class SinkSettingsError(ServerConfigError):
+    """What the file says of a sink makes no sense; the text names the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def load_settings(folder: Path, file: Path | None = None) -> SinkSettings:
     """The settings of the server in ``folder``, from the tables [sinks.NAME] of a TOML file.
 
     A folder that the file names is taken from the file's own if it is relative; one that it does
-    not name lies in ``folder``. SinkSettingsError for what cannot be.
+    not name lies in ``folder``. ServerConfigError for what cannot be.
     """
     found: dict[str, Any] = {"tensorboard": TensorBoardSettings(folder / "tensorboard")}
     for name, table in _tables(file).items():
@@ -82,16 +82,7 @@ def load_settings(folder: Path, file: Path | None = None) -> SinkSettings:
 def _tables(file: Path | None) -> dict[str, dict[str, Any]]:
     if file is None:
         return {}
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SinkSettingsError(f"cannot read the server's file {file}: {error}") from error
-    unknown = sorted(set(content) - {"sinks"})
-    if unknown:
-        raise SinkSettingsError(f"{file}: unknown key {unknown[0]!r}; it may have tables [sinks.*]")
-    tables = content.get("sinks", {})
-    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
-        raise SinkSettingsError(f"{file}: sinks must be tables, such as [sinks.tensorboard]")
+    tables = load_config(file).sinks
     names = [name.value for name in SinkName]
     for name in tables:
         if name not in names:
