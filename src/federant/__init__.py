@@ -6,6 +6,7 @@ imported when it is used.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from federant.client import (
@@ -50,12 +51,15 @@ __all__ = [
 ]
 
 
-def connect(url: str) -> Federation:
+def connect(url: str | None = None, *, kit: str | os.PathLike[str] | None = None) -> Federation:
     """The federation whose server is at `url`, as its operator sees it: submit, watch, stop jobs.
 
+    `kit` is the folder of an operator's startup kit, without which there is no TLS; it says where
+    the server is, if `url` does not.
+
     Needs the packages of `federant[site]` or `federant[server]`: ModuleNotFoundError that says so
-    without them. LinkConfigError, a ValueError, for an address that cannot be used; nothing is sent
-    yet. What the calls raise is in `federant.link`: see docs/jobs.md.
+    without them. LinkConfigError, a ValueError, for an address or a kit that cannot be used.
+    Nothing is sent yet. What the calls raise is in `federant.link`: see docs/jobs.md.
     """
     try:
         from federant.link import operator
@@ -67,4 +71,4 @@ def connect(url: str) -> Federation:
             "pip install 'federant[site]'",
             name=error.name,
         ) from error
-    return operator.connect(url)
+    return operator.connect(url, kit=kit)

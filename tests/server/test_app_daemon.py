@@ -103,4 +103,4 @@ def test_a_server_that_others_could_reach_is_refused(start: Start) -> None:
     process = start("0.0.0.0")
     _, errors = process.communicate(timeout=20)
     assert process.returncode != 0
-    assert "which other machines can reach, and it has no TLS" in errors
+    assert "which other machines can reach, without TLS" in errors

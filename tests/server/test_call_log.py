@@ -19,7 +19,7 @@ def test_each_call_is_a_line_with_who_and_what_and_the_outcome(
     with caplog.at_level(logging.DEBUG, "federant.server"):
         link("site-1").hello("place-1")
     (line,) = lines(caplog)
-    assert line.startswith("answered site=site-1 call=POST '/link/v1/hello' status=200 seconds=0.")
+    assert line.startswith("answered who='site-1' call=POST '/link/v1/hello' status=200 seconds=0.")
 
 
 def test_an_operators_call_that_is_refused_is_a_line_without_its_query(
@@ -30,7 +30,7 @@ def test_an_operators_call_that_is_refused_is_a_line_without_its_query(
         caller.call("GET", "/api/v1/jobs/gone?word=hidden", JobView)
     caller.close()
     (line,) = lines(caplog)
-    assert "site=(operator) call=GET '/api/v1/jobs/gone' status=404" in line
+    assert "who='(operator)' call=GET '/api/v1/jobs/gone' status=404" in line
     assert "hidden" not in line
 
 

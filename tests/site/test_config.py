@@ -119,7 +119,10 @@ def test_a_bad_server_address_is_told_with_an_example(file: Path):
     ("url", "said"),
     [
         ("http://192.0.2.1:8750", "is on another machine"),
-        ("https://127.0.0.1:8750", "asks for TLS, which federant does not have yet"),
+        (
+            "https://127.0.0.1:8750",
+            "is spoken to by TLS, for which this side needs its startup kit",
+        ),
     ],
 )
 def test_a_server_that_cannot_be_used_is_told_with_file_and_key(file: Path, url: str, said: str):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,25 +14,36 @@ from federant.cli.output import extra, fail, plain_errors
 if TYPE_CHECKING:
     from federant.link.operator import Federation
 
-LOCAL_SERVER: Final = "http://127.0.0.1:8750"
-
 Server = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--server", "-s", envvar="FEDERANT_SERVER", help="Address of the federation's server."
+        "--server",
+        "-s",
+        envvar="FEDERANT_SERVER",
+        help="Address of the federation's server. Default: the kit's, or http://127.0.0.1:8750.",
+        show_default=False,
+    ),
+]
+KitFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--kit",
+        envvar="FEDERANT_KIT",
+        help="Your startup kit, an operator's: without it there is no TLS.",
+        show_default=False,
     ),
 ]
 
 
 @contextmanager
-def federation_at(url: str) -> Iterator[Federation]:
+def federation_at(url: str | None, kit: Path | None = None) -> Iterator[Federation]:
     """A connection for the time of one command; its errors are told in their own words."""
     with extra("site"):
         from federant.link import LinkError, LinkUnavailable
         from federant.link.operator import connect
     with plain_errors(LinkError, OSError, ValueError):
         try:
-            with connect(url) as federation:
+            with connect(url, kit=kit) as federation:
                 yield federation
         except LinkUnavailable as error:
             raise fail(f"{error} (--server, FEDERANT_SERVER)") from error

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from federant.cli.connection import LOCAL_SERVER, Server, federation_at
+from federant.cli.connection import KitFolder, Server, federation_at
 from federant.cli.following import follow_to_the_end, round_of
 from federant.cli.output import (
     Verbosity,
@@ -67,7 +67,8 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Print the job's id and do not wait for its end.")
     ] = False,
-    server: Server = LOCAL_SERVER,
+    server: Server = None,
+    kit: KitFolder = None,
     verbose: Verbosity = 0,
 ) -> None:
     """Submit a job and follow it to its end.
@@ -82,7 +83,7 @@ def run(
     """
     set_up_log(verbose)
     params = dict(_param(text) for text in param or [])
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         job = federation.submit(
             trainer=trainer,
             workflow=workflow,
@@ -98,7 +99,9 @@ def run(
 
 
 @app.command("follow")
-def follow(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+def follow(
+    job_id: JobId, server: Server = None, kit: KitFolder = None, verbose: Verbosity = 0
+) -> None:
     """Follow a job to its end, from its first event on: one that runs, or has ended.
 
     It tells what [bold]federant job run[/bold] does, to the standard error; nothing goes to the
@@ -109,18 +112,18 @@ def follow(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0)
     Example: [bold]federant job follow JOB[/bold]
     """
     set_up_log(verbose)
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         follow_to_the_end(federation, federation.job(job_id))
 
 
 @app.command("list")
-def list_jobs(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+def list_jobs(server: Server = None, kit: KitFolder = None, verbose: Verbosity = 0) -> None:
     """List all jobs that the server keeps.
 
     Example: [bold]federant job list --server http://127.0.0.1:8750[/bold]
     """
     set_up_log(verbose)
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         jobs = federation.jobs()
     if not jobs:
         errors.print("no jobs yet; submit one with: federant job run TRAINER")
@@ -134,13 +137,15 @@ def list_jobs(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
 
 
 @app.command("show")
-def show(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+def show(
+    job_id: JobId, server: Server = None, kit: KitFolder = None, verbose: Verbosity = 0
+) -> None:
     """Show one job: its state, its sites, its models.
 
     Example: [bold]federant job show JOB[/bold]
     """
     set_up_log(verbose)
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         job = federation.job(job_id)
         view, models = job.view(), job.models()
     spec = view.spec
@@ -164,13 +169,15 @@ def show(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -
 
 
 @app.command("stop")
-def stop(job_id: JobId, server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+def stop(
+    job_id: JobId, server: Server = None, kit: KitFolder = None, verbose: Verbosity = 0
+) -> None:
     """Stop a job; its trainers are told at once.
 
     Example: [bold]federant job stop JOB[/bold]
     """
     set_up_log(verbose)
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         view = federation.job(job_id).stop()
     console.print(view.state.value + (" (stopping)" if not view.state.ended else ""))
 
@@ -185,7 +192,8 @@ def model(
             min=1, help="Of which round, counted from 1 as `job show` does; default: the newest."
         ),
     ] = None,
-    server: Server = LOCAL_SERVER,
+    server: Server = None,
+    kit: KitFolder = None,
     verbose: Verbosity = 0,
 ) -> None:
     """Save a job's global model as a safetensors file; lists and numbers in it become tensors.
@@ -196,7 +204,7 @@ def model(
     from federant.cli.model_file import model_file
 
     set_up_log(verbose)
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         job = federation.job(job_id)
         if round is not None:
             kept = [str(model.round + 1) for model in job.models()]

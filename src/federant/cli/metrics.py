@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from federant.cli.connection import LOCAL_SERVER, Server, federation_at
+from federant.cli.connection import KitFolder, Server, federation_at
 from federant.cli.output import (
     Verbosity,
     add_texts,
@@ -48,7 +48,8 @@ def metrics(
     plot: Annotated[
         Path | None, typer.Option(help="Draw the values into this file, such as loss.png.")
     ] = None,
-    server: Server = LOCAL_SERVER,
+    server: Server = None,
+    kit: KitFolder = None,
     verbose: Verbosity = 0,
 ) -> None:
     """Show what the trainers of a job have logged, and what was lost on the way.
@@ -59,7 +60,7 @@ def metrics(
     Example: [bold]federant metrics JOB --tag 'loss*' --plot loss.png[/bold]
     """
     set_up_log(verbose)
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         job = federation.job(job_id)
         reply = job.metrics()
         rows = [row for row in reply.metrics if _wanted(row.tag, row.site, tag, site)]

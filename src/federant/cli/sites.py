@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from federant.cli.connection import LOCAL_SERVER, Server, federation_at
+from federant.cli.connection import KitFolder, Server, federation_at
 from federant.cli.following import ago
 from federant.cli.output import Verbosity, add_texts, errors, print_table, set_up_log, table_of
 
 
-def sites(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
+def sites(server: Server = None, kit: KitFolder = None, verbose: Verbosity = 0) -> None:
     """List the sites that the server knows, and when it last heard of each.
 
     A site that runs asks the server for jobs at least each half minute, which the server notes to
@@ -17,7 +17,7 @@ def sites(server: Server = LOCAL_SERVER, verbose: Verbosity = 0) -> None:
     Example: [bold]federant sites --server http://127.0.0.1:8750[/bold]
     """
     set_up_log(verbose)
-    with federation_at(server) as federation:
+    with federation_at(server, kit) as federation:
         known = federation.sites()
     if not known:
         errors.print("no site has said hello yet; start one with: federant site FILE")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from .digest import Buffer, Hasher
 from .errors import LinkProtocolError, LinkRefused, LinkUnavailable
 from .http import CHUNK_BYTES, CONNECT_SECONDS, READ_SECONDS, HttpCaller
+from .kit import Kit
 from .messages import (
     FEATURES,
     LINK_PREFIX,
@@ -69,6 +70,7 @@ class LinkClient:
         url: str,
         site: str,
         *,
+        kit: Kit | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
         connections: int = 16,
@@ -77,6 +79,7 @@ class LinkClient:
         self._http = HttpCaller(
             url,
             {SITE_HEADER: site},
+            kit=kit,
             connect_seconds=connect_seconds,
             read_seconds=read_seconds,
             connections=connections,

@@ -11,16 +11,19 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeVar, cast
+from http.client import RemoteDisconnected
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import urllib3
 from pydantic import BaseModel, ValidationError
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
 from .digest import Buffer
 from .errors import LinkConfigError, LinkProtocolError, LinkRefused, LinkUnavailable
+from .kit import Kit
 from .messages import VERSION, VERSION_HEADER, ErrorBody
+from .tls import client_context, require_plain, require_server, tls_error
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ _Reply = TypeVar("_Reply", bound=BaseModel)
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 30.0
 CHUNK_BYTES: Final = 1 << 20
+
+_PORTS: Final = {"http": 80, "https": 443}
 
 _JSON: Final = {"content-type": "application/json", "accept": "application/json"}
 
@@ -46,20 +51,15 @@ def is_loopback(host: str) -> bool:
 def checked_url(url: str) -> str:
     """The server's address without a trailing slash; LinkConfigError if it must not be used."""
     parts = urlsplit(url)
-    if parts.scheme == "https":
+    if parts.scheme not in _PORTS or not parts.hostname:
         raise LinkConfigError(
-            f"{url!r} asks for TLS, which federant does not have yet; a server is reached over "
-            "plain HTTP at a loopback address only, such as http://127.0.0.1:8750"
+            f"{url!r} is no address of a server; give one like https://federation.example:8750"
         )
-    if parts.scheme != "http" or not parts.hostname:
-        raise LinkConfigError(
-            f"{url!r} is no address of a server; give one like http://127.0.0.1:8750"
-        )
-    if not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise LinkConfigError(
             f"{url!r} is on another machine, and plain HTTP would show everything on the way; "
-            "without TLS a server is reached at a loopback address only, "
-            "such as http://127.0.0.1:8750"
+            "use https:// and a startup kit, or, without TLS, a loopback address such as "
+            "http://127.0.0.1:8750"
         )
     try:
         port = parts.port
@@ -68,7 +68,12 @@ def checked_url(url: str) -> str:
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         raise LinkConfigError(f"{url!r} has more than a host and a port; leave the rest away")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"http://{host}:{port or 80}"
+    return f"{parts.scheme}://{host}:{port or _PORTS[parts.scheme]}"
+
+
+def is_secure(url: str) -> bool:
+    """Whether the address, once checked, is spoken to by TLS."""
+    return url.startswith("https:")
 
 
 class HttpCaller:
@@ -84,6 +89,7 @@ class HttpCaller:
         url: str,
         headers: Mapping[str, str] | None = None,
         *,
+        kit: Kit | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
         connections: int = 16,
@@ -92,10 +98,7 @@ class HttpCaller:
         self._headers = {VERSION_HEADER: str(VERSION), **(headers or {})}
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
-        # Not blocking: a call never waits until a long poll gives its connection back.
-        self._pool = urllib3.connectionpool.connection_from_url(
-            self.url, maxsize=connections, block=False, retries=False
-        )
+        self._pool = _pool(self.url, kit, connections)
 
     def close(self) -> None:
         self._pool.close()
@@ -172,12 +175,71 @@ class HttpCaller:
                 f'no server answers at {self.url}; is "federant server" running there?'
             ) from error
         except (HTTPError, OSError) as error:
+            untrusted = tls_error(error, self._where(method, path))
+            if untrusted is not None:
+                raise untrusted from error
+            if _hung_up(error) and not is_secure(self.url):
+                require_plain(self._pool.host, self._pool.port or 80, self._connect_seconds)
             raise LinkUnavailable(
                 f"{self._where(method, path)} gave no answer: {error}; try again"
             ) from error
 
     def _where(self, method: str, path: str) -> str:
         return f"{method} {self.url}{path}"
+
+
+def require_match(url: str, kit: Kit | None) -> None:
+    """LinkConfigError for an address with TLS and no kit, or a kit and no TLS."""
+    if kit is None and is_secure(url):
+        raise LinkConfigError(
+            f"{url!r} is spoken to by TLS, for which this side needs its startup kit; name the "
+            "kit's folder (--kit, FEDERANT_KIT)"
+        )
+    if kit is not None and not is_secure(url):
+        raise LinkConfigError(
+            f"{url!r} would be spoken to without TLS, though there is a kit ({kit.folder}); "
+            "use an address that begins with https://, or leave the kit away"
+        )
+
+
+def _pool(url: str, kit: Kit | None, connections: int) -> urllib3.HTTPConnectionPool:
+    require_match(url, kit)
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    # Not blocking: a call never waits until a long poll gives its connection back.
+    if kit is None:
+        return urllib3.HTTPConnectionPool(
+            host, port, maxsize=connections, block=False, retries=False
+        )
+    return _ServerPool(
+        *(host, port),
+        maxsize=connections,
+        block=False,
+        retries=False,
+        ssl_context=client_context(kit),
+        federation=kit.identity.federation,
+    )
+
+
+class _ServerConnection(urllib3.connection.HTTPSConnection):
+    """A connection to a federation's server, and not to another who has a certificate there."""
+
+    def __init__(self, *args: Any, federation: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._federation = federation
+
+    def connect(self) -> None:
+        super().connect()
+        require_server(self.sock, self._federation, f"https://{self.host}:{self.port}")
+
+
+class _ServerPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _ServerConnection
+
+
+def _hung_up(error: Exception) -> bool:
+    """Whether the other side closed the connection instead of answering."""
+    return isinstance(error, ProtocolError) and isinstance(error.args[-1], RemoteDisconnected)
 
 
 def _refusal(response: urllib3.BaseHTTPResponse, where: str) -> LinkRefused | LinkUnavailable:

@@ -21,6 +21,7 @@ from federant.exchange import DXO, DataKind, Shareable, from_shareable
 from .digest import blob_ref
 from .errors import LinkProtocolError, LinkUnavailable
 from .http import CONNECT_SECONDS, READ_SECONDS, HttpCaller
+from .kit import load_kit
 from .messages import (
     API_PREFIX,
     MAX_WAIT_SECONDS,
@@ -53,19 +54,37 @@ _PAGE: Final = 10_000
 _BEHIND_ALL: Final = 1 << 62
 """After it comes no event: who asks for what does is told of the job's end, and of nothing else."""
 
+LOCAL_SERVER: Final = "http://127.0.0.1:8750"
+"""Where a server without TLS listens if it is told nothing else."""
+
 Model = DXO | Mapping[str, Any] | str | os.PathLike[str]
 """A DXO, named arrays, or the path of a safetensors file."""
 
 
 def connect(
-    url: str, *, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS
+    url: str | None = None,
+    *,
+    kit: str | os.PathLike[str] | None = None,
+    connect_seconds: float = CONNECT_SECONDS,
+    read_seconds: float = READ_SECONDS,
 ) -> Federation:
-    """The federation whose server is at ``url``, such as ``http://127.0.0.1:8750``.
+    """The federation whose server is at ``url``, such as ``https://federation.example:8750``.
 
-    Nothing is sent yet.  LinkConfigError, a ValueError, for an address that cannot be used.
+    ``kit`` is the folder of an operator's startup kit; it says where the server is, if ``url`` does
+    not.  Nothing is sent yet.  LinkConfigError, a ValueError, for an address or a kit that cannot
+    be used.
     """
+    own = None if kit is None else load_kit(Path(kit))
+    if url is None:
+        url = own.server if own else LOCAL_SERVER
     return Federation(
-        HttpCaller(url, connect_seconds=connect_seconds, read_seconds=read_seconds, connections=4)
+        HttpCaller(
+            url,
+            kit=own,
+            connect_seconds=connect_seconds,
+            read_seconds=read_seconds,
+            connections=4,
+        )
     )
 
 

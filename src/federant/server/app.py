@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 import federant
 from federant.link.messages import ErrorCode, HealthReply
 
 from . import refusals
+from .admission import CertificateGate, LoopbackGate
 from .blob_routes import blob_router, operator_blob_router
 from .bounds import BoundedMessages
 from .call_log import CallLog
 from .description import DescribedApp
-from .identity import local_host
 from .link_routes import link_router
 from .metrics_routes import metrics_router
 from .operator_routes import operator_router
@@ -26,12 +26,17 @@ def create_app(services: Services) -> FastAPI:
         title="federant server",
         version=federant.__version__,
         description="The link that sites speak, and the operator's calls.",
-        dependencies=[Depends(local_host)],
         responses=refusals.RESPONSES,
         redoc_url=None,
         docs_url=None,
     )
     app.add_middleware(BoundedMessages)
+    if services.federation:
+        app.add_middleware(
+            CertificateGate, federation=services.federation, is_revoked=services.is_revoked
+        )
+    else:
+        app.add_middleware(LoopbackGate)
     app.add_middleware(CallLog)
     refusals.install(app)
     app.include_router(link_router(services))

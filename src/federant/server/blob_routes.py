@@ -26,7 +26,7 @@ from federant.link.messages import (
 
 from .blobs import Upload
 from .description import GIVES_BYTES, TAKES_BYTES, Range
-from .identity import MEANT, Site, known_version
+from .identity import MEANT, OPERATOR_ONLY, Site, known_version
 from .refusals import RefusedError, answer
 from .services import Services
 
@@ -77,7 +77,7 @@ def blob_router(services: Services) -> APIRouter:
 
 def operator_blob_router(services: Services) -> APIRouter:
     """The operator's route for blobs: to put a job's initial model."""
-    router = APIRouter(prefix=API_PREFIX, tags=["operator"])
+    router = APIRouter(prefix=API_PREFIX, tags=["operator"], dependencies=[OPERATOR_ONLY])
 
     @router.put("/blobs/{digest}", openapi_extra=TAKES_BYTES, dependencies=[MEANT])
     async def put(digest: Digest, size: Size, request: Request, offset: Offset = 0) -> Done:

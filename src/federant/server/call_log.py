@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from federant.link.messages import SITE_HEADER
 
+from .peers import PEER
+
 _log = logging.getLogger(__name__)
 
 _OPERATOR: Final = "(operator)"
@@ -27,14 +29,16 @@ class CallLog:
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
-        site = Headers(scope=scope).get(SITE_HEADER, _OPERATOR)[:64]
+        peer = scope["state"].get(PEER)
+        claimed = Headers(scope=scope).get(SITE_HEADER, _OPERATOR)[:64]
+        who = peer.identity.title if peer and peer.identity else claimed
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start":
                 # Neither query nor body: a line is enough, and they are nobody else's business.
                 _log.debug(
-                    "answered site=%s call=%s %r status=%d seconds=%.3f",
-                    site, scope["method"], scope["path"], message["status"],
+                    "answered who=%r call=%s %r status=%d seconds=%.3f",
+                    who, scope["method"], scope["path"], message["status"],
                     time.monotonic() - began,
                 )  # fmt: skip
             await send(message)

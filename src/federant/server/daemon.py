@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
+
+from federant.link import LinkConfigError
+from federant.link.identity import Role
+from federant.link.kit import Kit
+from federant.link.tls import server_context
 
 from .app import create_app
 from .blobs import FolderBlobs
@@ -38,25 +44,28 @@ def run_server(
     port: int = 0,
     ready: Callable[[str], None] | None = None,
     config: Path | None = None,
+    kit: Kit | None = None,
 ) -> None:
     """Serve the federation of this folder until SIGTERM or SIGINT; call in the main thread.
 
     On a folder that a server has worked in, it goes on with every job where it was, and with
     ``port`` 0 under the address that its sites know, if that is free. ``ready(url)`` is called
     once; without it one line with the address is printed. ``config`` is the server's own TOML file,
-    which says where metrics may go: see docs/metrics.md. Raises SinkSettingsError for what makes no
-    sense in it, LinkConfigError for an address
-    that other machines can reach, FolderTakenError if another server runs in the folder, OSError
-    for a port in use.
+    which says where metrics may go: see docs/metrics.md. With the server's startup ``kit`` only TLS
+    is spoken, and only with those who show a certificate of its federation. Raises
+    ServerConfigError for what makes no sense in the file, LinkConfigError for a kit that cannot be
+    used, or, without one, for an address that other machines can reach, FolderTakenError if another
+    server runs in the folder, OSError for a port in use.
     """
     wakeups = Wakeups()
     settings = load_settings(folder, config)
+    tls = _tls(kit)
     if not folder.exists():
         # None is made for a server that cannot listen.
-        listen(host, port).close()
+        listen(host, port, secure=tls is not None).close()
     with (
         ServerFolder(folder) as place,
-        listen(host, port, preferred_port=place.last_port) as listening,
+        listen(host, port, preferred_port=place.last_port, secure=tls is not None) as listening,
         closing(Store.in_file(place.database, notify=wakeups.notify)) as store,
     ):
         blobs = FolderBlobs(place.blobs)
@@ -71,13 +80,14 @@ def run_server(
             check_result=ResultChecker(store, blobs),
             check_job=lambda spec: runner.check(spec) or sinks.check(spec),
             ready=lambda: runner.ready,
+            federation=kit.identity.federation if kit else "",
         )
-        service = HttpService(create_app(services), wakeups)
+        service = HttpService(create_app(services), wakeups, tls)
         with _stopped_by_signals(service):
             runner.start()
             sinks.start()
             try:
-                url = url_of(listening)
+                url = url_of(listening, kit.server if kit else None)
                 place.announce(url)
                 _log.info("serving folder=%s url=%s", folder, url)
                 (ready or _print_address)(url)
@@ -86,6 +96,16 @@ def run_server(
                 wakeups.close()
                 runner.stop(_RUNNER_GRACE_SECONDS)
                 sinks.stop(_SINK_GRACE_SECONDS)
+
+
+def _tls(kit: Kit | None) -> ssl.SSLContext | None:
+    if kit is None:
+        return None
+    if kit.identity.role is not Role.SERVER:
+        raise LinkConfigError(
+            f"{kit.folder} is the kit of {kit.identity.title}; a server needs the server's"
+        )
+    return server_context(kit)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Header, Request
 
-from federant.link.http import is_loopback
+from federant.link.identity import Identity, Role
 from federant.link.messages import (
     NAME_PATTERN,
     NAME_RULE,
@@ -23,6 +23,7 @@ from federant.link.messages import (
     is_name,
 )
 
+from .peers import PEER, Peer
 from .refusals import RefusedError
 
 # A call without one of them is refused with a code that says so, and not as one of wrong form.
@@ -43,12 +44,29 @@ _VersionHeader = Annotated[
 ]
 
 
-async def site_of(name: _CallerHeader = "") -> str:
-    """The calling site: the only place that says who a caller is.
+def _require_role(request: Request, role: Role) -> Identity | None:
+    """The caller by its certificate, which must be of that role.
 
-    For as long as there is no certificate, the header is believed: the server listens on a
-    loopback address only.
+    None without TLS: then the server listens on a loopback address only, and whoever reaches it
+    is believed.
     """
+    peer: Peer | None = request.scope["state"].get(PEER)
+    if peer is None and request.scope["scheme"] == "http":
+        return None
+    identity = peer.identity if peer else None
+    if identity is None or identity.role is not role:
+        who = identity.title if identity else "nobody known"
+        raise RefusedError(
+            ErrorCode.WRONG_IDENTITY,
+            f"the caller is {who}, and {request.method} {request.url.path} is for {role}s only; "
+            f"call it with the kit of one",
+        )
+    return identity
+
+
+async def site_of(request: Request, name: _CallerHeader = "") -> str:
+    """The calling site: the only place that says which one it is."""
+    identity = _require_role(request, Role.SITE)
     if not is_name(name):
         raise RefusedError(
             ErrorCode.NO_SITE,
@@ -60,10 +78,24 @@ async def site_of(name: _CallerHeader = "") -> str:
             f"no site may be called {name!r}: what the server tells of itself stands under that "
             "name; give the site another in its file",
         )
+    if identity is not None and identity.name != name:
+        raise RefusedError(
+            ErrorCode.WRONG_IDENTITY,
+            f"{identity.title} may not act as site {name}: its certificate is for the one name "
+            "only; put that name into the site's file, or use the other site's kit",
+        )
     return name
 
 
 Site = Annotated[str, Depends(site_of)]
+
+
+async def _operator(request: Request) -> None:
+    _require_role(request, Role.OPERATOR)
+
+
+OPERATOR_ONLY: Final = Depends(_operator)
+"""What every route depends on that is no site's."""
 
 
 def require_version(version: str, who: str) -> None:
@@ -98,13 +130,3 @@ async def _meant_by_its_sender(request: Request, version: _VersionHeader = "") -
 
 MEANT: Final = Depends(_meant_by_its_sender)
 """What every call of the operator's that changes something depends on."""
-
-
-async def local_host(request: Request) -> None:
-    """Refuse a page in a browser that had another name resolve to this machine."""
-    host = request.url.hostname or ""
-    if not is_loopback(host):
-        raise RefusedError(
-            ErrorCode.FORBIDDEN,
-            f"the server was called as {host!r}; it answers to loopback addresses only",
-        )

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Response
 
 from federant.link.messages import ErrorCode
 
+from .identity import OPERATOR_ONLY
 from .refusals import RefusedError
 from .services import Services
 
 
 def metrics_router(services: Services) -> APIRouter:
     # Not in the description: what it answers is Prometheus's own format.
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=[OPERATOR_ONLY])
 
     @router.get("/metrics")
     def metrics() -> Response:

@@ -32,7 +32,7 @@ from federant.link.messages import (
 
 from .blob_routes import send_file
 from .description import GIVES_BYTES, Range
-from .identity import MEANT
+from .identity import MEANT, OPERATOR_ONLY
 from .refusals import RefusedError
 from .services import Services
 from .state import JobRow, ModelRow
@@ -46,7 +46,7 @@ WaitSeconds = Annotated[float, Query(ge=0, le=MAX_WAIT_SECONDS)]
 
 
 def operator_router(services: Services) -> APIRouter:
-    router = APIRouter(prefix=API_PREFIX, tags=["operator"])
+    router = APIRouter(prefix=API_PREFIX, tags=["operator"], dependencies=[OPERATOR_ONLY])
     store = services.store
 
     @router.post("/jobs", dependencies=[MEANT])

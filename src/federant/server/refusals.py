@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from federant.link.messages import ErrorBody, ErrorCode
 
@@ -20,12 +22,19 @@ from .blobs import (
     BlobSpaceError,
     BlobSupersededError,
 )
+from .peers import PEER
 from .state import ConflictError, NotYoursError, StateError, UnknownRowError
+
+_log = logging.getLogger(__name__)
 
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.BAD_REQUEST: 400,
     ErrorCode.UNKNOWN_VERSION: 400,
     ErrorCode.NO_SITE: 401,
+    ErrorCode.NO_CERTIFICATE: 401,
+    ErrorCode.CERTIFICATE_EXPIRED: 401,
+    ErrorCode.CERTIFICATE_REVOKED: 401,
+    ErrorCode.WRONG_IDENTITY: 403,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.CONFLICT: 409,
@@ -58,6 +67,18 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 """What every call may answer, for the description of the calls."""
+
+_DENIALS: Final = frozenset(
+    {
+        ErrorCode.NO_SITE,
+        ErrorCode.NO_CERTIFICATE,
+        ErrorCode.CERTIFICATE_EXPIRED,
+        ErrorCode.CERTIFICATE_REVOKED,
+        ErrorCode.WRONG_IDENTITY,
+        ErrorCode.FORBIDDEN,
+    }
+)
+"""What is refused for who asks, and not for what is asked."""
 
 _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.NOT_FOUND, 413: ErrorCode.TOO_LARGE}
 
@@ -92,15 +113,33 @@ def answer(
     return JSONResponse(body.model_dump(mode="json"), status or _STATUS[code], headers)
 
 
-def _on_refused(_request: Request, error: Exception) -> JSONResponse:
+def log_denial(scope: Scope, code: ErrorCode, why: str) -> None:
+    """One line: who was denied what, and why."""
+    peer = scope.get("state", {}).get(PEER)
+    host, port = scope.get("client") or ("?", 0)
+    who = "nobody known"
+    if peer is not None:
+        title = peer.identity.title if peer.identity else "nobody of the federation"
+        who = f"{title} (serial {peer.serial})"
+    _log.warning(
+        "denied who=%r client=%s:%s call=%s %r code=%s why=%r",
+        who, host, port, scope["method"], scope["path"][:200], code.value, why[:500],
+    )  # fmt: skip
+
+
+def _on_refused(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RefusedError):
         raise error
+    if error.code in _DENIALS:
+        log_denial(request.scope, error.code, error.message)
     return answer(error.code, error.message)
 
 
-def _on_known(_request: Request, error: Exception) -> JSONResponse:
+def _on_known(request: Request, error: Exception) -> JSONResponse:
     for kind, code in _CODES.items():
         if isinstance(error, kind):
+            if code in _DENIALS:
+                log_denial(request.scope, code, str(error))
             # Else the sender of a blob for which there is no space would first send all of it.
             headers = {"connection": "close"} if code is ErrorCode.NO_SPACE else None
             return answer(code, str(error), headers=headers)

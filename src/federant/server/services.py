@@ -39,13 +39,21 @@ def _any_job(_spec: JobSpec) -> None:
     """Every job can be run."""
 
 
+def _never(_serial: str) -> bool:
+    """No certificate was revoked."""
+    return False
+
+
 def _always_ready() -> bool:
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``ready`` tells whether workflows are being run."""
+    """``ready`` tells whether workflows are being run.
+
+    ``federation`` is the name in the certificates of those who are let in; empty without TLS.
+    """
 
     store: Store
     blobs: BlobStore
@@ -54,3 +62,5 @@ class Services:
     check_result: CheckResult = _any_result
     check_job: CheckJob = _any_job
     ready: Callable[[], bool] = _always_ready
+    federation: str = ""
+    is_revoked: Callable[[str], bool] = _never

@@ -27,6 +27,7 @@ from federant.client.join import (
 from federant.client.last_words import WORDS_FOLDER
 from federant.exchange import DXO, Shareable
 from federant.link import LinkClient, LinkError, LinkRefused
+from federant.link.kit import load_kit
 from federant.link.messages import (
     BlobRef,
     ErrorCode,
@@ -73,7 +74,8 @@ class ClientJob:
         self._job = job = folder.read_job()
         trainer = job.trainer
         self._journal = Journal(folder.journal)
-        self._link = LinkClient(job.server, job.site)
+        kit = load_kit(job.kit) if job.kit else None
+        self._link = LinkClient(job.server, job.site, kit=kit)
         self._main = MainThread()
         self._failure: BaseException | None = None
         self._events = EventSender(self._link, job.job_id, self._fail)

@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from federant.link import LinkConfigError, checked_url
+from federant.link.http import require_match
+from federant.link.identity import Role
+from federant.link.kit import Kit, load_kit
 from federant.link.messages import NAME_RULE, Name
 from federant.pipe import PipeKind
 from federant.site.errors import SiteConfigError
@@ -149,6 +152,9 @@ class SiteConfig(BaseModel):
 
     name: Name
     server: str = Field(pattern=r"^https?://\S+$")
+    kit: Path | None = None
+    """The folder of the site's startup kit, relative to the site's file: its certificate and key.
+    It also gives ``name`` and ``server`` where the file does not. Without one there is no TLS."""
     folder: Path
     """Where jobs, logs and spools lie; relative to the site's file."""
     spool_bytes: int = Field(default=8 << 30, ge=1 << 20)
@@ -188,8 +194,8 @@ class SiteConfig(BaseModel):
         return value
 
 
-def load_config(path: Path) -> SiteConfig:
-    """Read a site's file.
+def load_config(path: Path, kit_folder: Path | None = None) -> SiteConfig:
+    """Read a site's file, and its startup kit: the one given, or else the one that the file names.
 
     Raises SiteConfigError naming the file, each wrong key, and what to do.
     """
@@ -202,18 +208,40 @@ def load_config(path: Path) -> SiteConfig:
     if "base" in raw:
         raise SiteConfigError(f"{path}: base: is not a key of the site's file; remove it")
     base = path.resolve().parent
+    named = raw.get("kit")
+    if kit_folder is None and isinstance(named, str):
+        kit_folder = base / named
+    kit = _site_kit(path, kit_folder) if kit_folder else None
+    known = {} if kit is None else {"name": kit.identity.name, "server": kit.server}
     try:
-        config = SiteConfig.model_validate({**raw, "base": base})
+        config = SiteConfig.model_validate({**known, **raw, "base": base})
     except ValidationError as error:
         raise SiteConfigError(_explain(path, error)) from error
+    if kit is not None and config.name != kit.identity.name:
+        raise SiteConfigError(
+            f"{path}: name: is {config.name!r}, and the kit in {kit.folder} is for "
+            f"{kit.identity.title} only; take the name away, or use the other site's kit"
+        )
     try:
-        checked_url(config.server)
+        require_match(checked_url(config.server), kit)
     except LinkConfigError as error:
         raise SiteConfigError(f"{path}: server: {error}") from error
     folder = (base / config.folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise SiteConfigError(f"{path}: folder: {folder} is no folder; name another, or remove it")
-    return config.model_copy(update={"folder": folder})
+    return config.model_copy(update={"folder": folder, "kit": kit and kit.folder})
+
+
+def _site_kit(path: Path, folder: Path) -> Kit:
+    try:
+        kit = load_kit(folder.resolve())
+    except LinkConfigError as error:
+        raise SiteConfigError(f"{path}: kit: {error}") from error
+    if kit.identity.role is not Role.SITE:
+        raise SiteConfigError(
+            f"{path}: kit: {kit.folder} is the kit of {kit.identity.title}; a site needs a site's"
+        )
+    return kit
 
 
 def _nearest(place: tuple[int | str, ...]) -> str:

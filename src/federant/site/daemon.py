@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from federant.link import LinkClient, LinkError, LinkRefused
+from federant.link.kit import load_kit
 from federant.link.messages import (
     ErrorCode,
     Event,
@@ -61,7 +62,8 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
             "this one a folder of its own"
         )
     try:
-        with LinkClient(config.server, config.name) as link, MainThread() as main:
+        kit = load_kit(config.kit) if config.kit else None
+        with LinkClient(config.server, config.name, kit=kit) as link, MainThread() as main:
             daemon = SiteDaemon(config, link, on_ready)
             daemon.start(on_failure=main.finish)
             asked = main.wait()
@@ -243,6 +245,7 @@ class SiteDaemon:
             name=job.name,
             site=self._config.name,
             server=self._config.server,
+            kit=self._config.kit,
             trainer=trainer.resolve(
                 folder=self._config.base, site=self._config.name, job=job.job_id
             ),

@@ -26,6 +26,8 @@ class JobFile(BaseModel):
     name: str
     site: str
     server: str
+    kit: Path | None = None
+    """The folder of the site's startup kit; None without TLS."""
     trainer: TrainerConfig
     """As the site's file has it, with placeholders filled in."""
     spool_bytes: int

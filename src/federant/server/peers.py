@@ -1,0 +1,61 @@
+"""Who is at the other end of a connection, by its certificate; what one may do is not said here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from federant.link.identity import Identity
+from federant.link.tls import identities_in
+
+_log = logging.getLogger(__name__)
+
+PEER: Final = "federant.peer"
+"""Under this name a request's scope holds its ``Peer``; None = no certificate, or no TLS at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who a verified certificate names."""
+
+    identity: Identity | None
+    """None if it names nobody, or several: such a one may do nothing."""
+    serial: str
+    """The certificate's serial number, in lowercase hexadecimal digits."""
+    expires: float
+    """When it ends, in seconds since the epoch."""
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """HTTP that tells each request who sends it."""
+
+    _peer: Peer | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer = _peer(transport.get_extra_info("peercert"))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"][PEER] = self._peer
+
+    def send_400_response(self, msg: str) -> None:
+        host, port = self.client or ("?", 0)
+        _log.warning("denied client=%s:%s reason=%r (it may speak TLS)", host, port, msg)
+        super().send_400_response(msg)
+
+
+def _peer(certificate: dict[str, Any] | None) -> Peer | None:
+    if not certificate:
+        return None
+    named = identities_in(certificate)
+    return Peer(
+        identity=named[0] if len(named) == 1 else None,
+        serial=f"{int(certificate['serialNumber'], 16):x}",
+        expires=float(ssl.cert_time_to_seconds(certificate["notAfter"])),
+    )
