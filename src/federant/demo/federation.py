@@ -18,7 +18,9 @@ from typing import Final, Self
 
 import psutil
 
+from federant.link.kit import Kit
 from federant.link.operator import Federation, connect
+from federant.provision import make_federation
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ _GRACE_SECONDS: Final = 0.5
 """What a site gives its trainers between SIGTERM and SIGKILL."""
 _READ_SECONDS: Final = 300.0
 """Until a trainer has its first task: several that import a large framework share the machine."""
+_OPERATOR: Final = "operator"
 _MARK: Final = "FEDERANT_DEMO"
 """Environment variable by which everything that belongs to one federation is found again."""
 _LAST_LINES: Final = 15
@@ -55,7 +58,8 @@ class LocalFederation:
 
     `trainers` maps each site's name to the command of its trainer, a list of arguments; `settings`
     are further lines (TOML) of each site's trainer.  All files lie in `folder`: `server/`,
-    `<site>/`, `<site>.toml`, and a log a process.
+    `<site>/`, `<site>.toml`, a log a process, and in `kits/` the certificates with which they speak
+    mutual TLS.
 
     The processes end with this one, also when it is killed: they watch a pipe whose writing end
     only this process holds.  A fork of it that goes on without exec holds that end too.
@@ -97,11 +101,15 @@ class LocalFederation:
         their own time: a job waits for as many as it needs.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        url = self._start_server()
-        self._client = connect(url)
+        kits = make_federation(
+            self.folder / "kits", "demo", sites=tuple(self._trainers), operators=[_OPERATOR]
+        )
+        url = self._start_server(kits.server)
+        self._client = connect(url, kit=kits.operators[_OPERATOR].folder)
         for site, command in self._trainers.items():
             file = self.folder / f"{site}.toml"
-            file.write_text(_site_file(site, url, command, self._settings), encoding="utf-8")
+            text = _site_file(kits.sites[site], url, command, self._settings)
+            file.write_text(text, encoding="utf-8")
             self._start(site, ["site", str(file), "-v"])
 
     def check(self) -> None:
@@ -149,9 +157,14 @@ class LocalFederation:
             pids = ", ".join(str(process.pid) for process in left)
             raise FederationError(f"killed, and yet not gone: process {pids}; end it by hand")
 
-    def _start_server(self) -> str:
+    def _start_server(self, kit: Kit) -> str:
         server = self._start(
-            "server", ["server", str(self.folder / "server"), "--port", "0", "-v"], talks=True
+            "server",
+            [
+                *("server", str(self.folder / "server"), "--kit", str(kit.folder)),
+                *("--host", "127.0.0.1", "--port", "0", "-v"),
+            ],
+            talks=True,
         )
         if server.stdout is None or not server.stdout.readline():
             server.wait()
@@ -206,12 +219,12 @@ class LocalFederation:
         return found
 
 
-def _site_file(site: str, url: str, command: Sequence[str], settings: str) -> str:
+def _site_file(kit: Kit, url: str, command: Sequence[str], settings: str) -> str:
     # JSON's strings and lists of strings are TOML's as well.
     return (
-        f"name = {json.dumps(site)}\n"
+        f"kit = {json.dumps(str(kit.folder.resolve()))}\n"
         f"server = {json.dumps(url)}\n"
-        f"folder = {json.dumps(site)}\n"
+        f"folder = {json.dumps(kit.identity.name)}\n"
         f"\n"
         f"[trainers.{TRAINER}]\n"
         f"command = {json.dumps(list(command))}\n"
