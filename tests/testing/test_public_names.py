@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import federant.testing
-from federant.testing import FakeClock, FaultPipe, PeerProcess, PipeContract
+from federant.testing import FakeClock, FaultPipe, FaultProxy, PeerProcess, PipeContract, Way
 
 
 def test_every_public_name_can_be_imported():
-    offered = {FakeClock, FaultPipe, PeerProcess, PipeContract}
+    offered = {FakeClock, FaultPipe, FaultProxy, PeerProcess, PipeContract, Way}
     assert offered == {getattr(federant.testing, name) for name in federant.testing.__all__}
 
 

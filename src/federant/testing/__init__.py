@@ -1,15 +1,16 @@
-"""What tests of pipes and of their users need; public, for pipes that are made elsewhere."""
+"""What tests of pipes, links and of their users need; public, for what is made elsewhere."""
 
 from typing import TYPE_CHECKING, Any
 
 from federant.testing.clock import FakeClock
 from federant.testing.fault_pipe import FaultPipe
+from federant.testing.fault_proxy import FaultProxy, Way
 from federant.testing.peer_process import PeerProcess
 
 if TYPE_CHECKING:
     from federant.testing.pipe_contract import PipeContract
 
-__all__ = ["FakeClock", "FaultPipe", "PeerProcess", "PipeContract"]
+__all__ = ["FakeClock", "FaultPipe", "FaultProxy", "PeerProcess", "PipeContract", "Way"]
 
 
 def __getattr__(name: str) -> Any:
