@@ -4,11 +4,19 @@ import subprocess
 import sys
 
 import federant.testing
-from federant.testing import FakeClock, FaultPipe, FaultProxy, PeerProcess, PipeContract, Way
+from federant.testing import (
+    ConnectProxy,
+    FakeClock,
+    FaultPipe,
+    FaultProxy,
+    PeerProcess,
+    PipeContract,
+    Way,
+)
 
 
 def test_every_public_name_can_be_imported():
-    offered = {FakeClock, FaultPipe, FaultProxy, PeerProcess, PipeContract, Way}
+    offered = {ConnectProxy, FakeClock, FaultPipe, FaultProxy, PeerProcess, PipeContract, Way}
     assert offered == {getattr(federant.testing, name) for name in federant.testing.__all__}
 
 

@@ -9,7 +9,8 @@ from .errors import (
     LinkRefused,
     LinkUnavailable,
 )
-from .http import HttpCaller, checked_url, is_loopback
+from .http import HttpCaller, checked_url
+from .loopback import is_loopback
 from .messages import NAME_RULE, BlobRef, Name, is_name
 
 __all__ = [

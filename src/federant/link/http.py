@@ -5,7 +5,7 @@ Knows no particular call.  The errors of urllib3 become the link's own here and 
 
 from __future__ import annotations
 
-import ipaddress
+import functools
 import json
 import logging
 import time
@@ -22,7 +22,9 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 from .digest import Buffer
 from .errors import LinkConfigError, LinkProtocolError, LinkRefused, LinkUnavailable
 from .kit import Kit
+from .loopback import is_loopback
 from .messages import VERSION, VERSION_HEADER, ErrorBody
+from .proxy import Proxy, proxy_for
 from .tls import client_context, require_plain, require_server, tls_error
 
 _log = logging.getLogger(__name__)
@@ -36,16 +38,6 @@ CHUNK_BYTES: Final = 1 << 20
 _PORTS: Final = {"http": 80, "https": 443}
 
 _JSON: Final = {"content-type": "application/json", "accept": "application/json"}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host, by name or number, can only be this machine."""
-    if host.casefold() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def checked_url(url: str) -> str:
@@ -81,7 +73,7 @@ class HttpCaller:
 
     Every call says which version of the link it is of, and is tried once; ``LinkUnavailable`` says
     that trying again may help.  One that waits at the server for ``wait_seconds`` is given up
-    ``read_seconds`` after that.
+    ``read_seconds`` after that.  With a kit, a proxy that the environment names is gone through.
     """
 
     def __init__(
@@ -98,7 +90,8 @@ class HttpCaller:
         self._headers = {VERSION_HEADER: str(VERSION), **(headers or {})}
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
-        self._pool = _pool(self.url, kit, connections)
+        self._proxy = None if kit is None else proxy_for(self.url)
+        self._pool = _pool(self.url, kit, self._proxy, connections)
 
     def close(self) -> None:
         self._pool.close()
@@ -175,13 +168,15 @@ class HttpCaller:
                 f'no server answers at {self.url}; is "federant server" running there?'
             ) from error
         except (HTTPError, OSError) as error:
-            untrusted = tls_error(error, self._where(method, path))
+            refused = self._proxy and self._proxy.refusal(error, self.url)
+            untrusted = refused or tls_error(error, self._where(method, path))
             if untrusted is not None:
                 raise untrusted from error
             if _hung_up(error) and not is_secure(self.url):
                 require_plain(self._pool.host, self._pool.port or 80, self._connect_seconds)
+            way = f" through the proxy {self._proxy.url}" if self._proxy else ""
             raise LinkUnavailable(
-                f"{self._where(method, path)} gave no answer: {error}; try again"
+                f"{self._where(method, path)} gave no answer{way}: {error}; try again"
             ) from error
 
     def _where(self, method: str, path: str) -> str:
@@ -202,35 +197,36 @@ def require_match(url: str, kit: Kit | None) -> None:
         )
 
 
-def _pool(url: str, kit: Kit | None, connections: int) -> urllib3.HTTPConnectionPool:
+def _pool(
+    url: str, kit: Kit | None, proxy: Proxy | None, connections: int
+) -> urllib3.HTTPConnectionPool:
     require_match(url, kit)
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     # Not blocking: a call never waits until a long poll gives its connection back.
+    options: dict[str, Any] = {"maxsize": connections, "block": False, "retries": False}
     if kit is None:
-        return urllib3.HTTPConnectionPool(
-            host, port, maxsize=connections, block=False, retries=False
-        )
-    return _ServerPool(
-        *(host, port),
-        maxsize=connections,
-        block=False,
-        retries=False,
-        ssl_context=client_context(kit),
-        federation=kit.identity.federation,
-    )
+        return urllib3.HTTPConnectionPool(host, port, **options)
+    options["ssl_context"] = client_context(kit)
+    pool = functools.partial(_ServerPool, federation=kit.identity.federation, url=url)
+    if proxy is None:
+        return pool(host, port, **options)
+    manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers(), **options)
+    manager.pool_classes_by_scheme = {"https": pool}  # type: ignore[dict-item]
+    return manager.connection_from_host(host, port, "https")
 
 
 class _ServerConnection(urllib3.connection.HTTPSConnection):
     """A connection to a federation's server, and not to another who has a certificate there."""
 
-    def __init__(self, *args: Any, federation: str, **options: Any) -> None:
+    def __init__(self, *args: Any, federation: str, url: str, **options: Any) -> None:
         super().__init__(*args, **options)
         self._federation = federation
+        self._url = url
 
     def connect(self) -> None:
         super().connect()
-        require_server(self.sock, self._federation, f"https://{self.host}:{self.port}")
+        require_server(self.sock, self._federation, self._url)
 
 
 class _ServerPool(urllib3.HTTPSConnectionPool):

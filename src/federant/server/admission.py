@@ -12,7 +12,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from federant.link.http import is_loopback
+from federant.link.loopback import is_loopback
 from federant.link.messages import ErrorCode
 
 from .peers import PEER, Peer

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from federant.link.errors import LinkConfigError
-from federant.link.http import is_loopback
+from federant.link.loopback import is_loopback
 
 from .accepting import TlsAcceptor
 from .peers import PeerProtocol

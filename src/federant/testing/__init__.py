@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from federant.testing.clock import FakeClock
+from federant.testing.connect_proxy import ConnectProxy
 from federant.testing.fault_pipe import FaultPipe
 from federant.testing.fault_proxy import FaultProxy, Way
 from federant.testing.peer_process import PeerProcess
@@ -10,7 +11,15 @@ from federant.testing.peer_process import PeerProcess
 if TYPE_CHECKING:
     from federant.testing.pipe_contract import PipeContract
 
-__all__ = ["FakeClock", "FaultPipe", "FaultProxy", "PeerProcess", "PipeContract", "Way"]
+__all__ = [
+    "ConnectProxy",
+    "FakeClock",
+    "FaultPipe",
+    "FaultProxy",
+    "PeerProcess",
+    "PipeContract",
+    "Way",
+]
 
 
 def __getattr__(name: str) -> Any:
