@@ -55,8 +55,8 @@ def server(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="The server's own TOML file: folder, host, port, and to which sinks metrics "
-            "may go. Default: server.toml in the kit's folder, if it is there.",
+            help="The server's own TOML file: folder, host, port, drain_seconds, and to which "
+            "sinks metrics may go. Default: server.toml in the kit's folder, if it is there.",
             show_default=False,
         ),
     ] = None,
@@ -64,8 +64,10 @@ def server(
 ) -> None:
     """Run the server of a federation.
 
-    It prints its address when it is ready, and runs until it gets Ctrl-C or SIGTERM. Started
-    again on the same folder, it goes on with every job where it was.
+    It prints its address when it is ready, and runs until it gets Ctrl-C or SIGTERM: then those who
+    wait have their answer at once, and transfers under way have ten seconds (drain_seconds in the
+    file); a second signal ends it at once. Started again on the same folder, it goes on with every
+    job where it was, and with each cut transfer where that stopped.
 
     A job may send its metrics to TensorBoard files in the server's folder and to Prometheus, at
     /metrics; to other sinks if the file has a table for them:
@@ -105,6 +107,7 @@ def server(
             next(each for each in (port, said.port, _port(own)) if each is not None),
             config=config,
             kit=own,
+            drain_seconds=said.drain_seconds,
         )
 
 

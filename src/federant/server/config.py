@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+DRAIN_SECONDS: Final = 10.0
 
 
 class ServerConfigError(ValueError):
@@ -25,6 +27,8 @@ class ServerConfig(BaseModel):
     """Where jobs, results and models are kept; relative to the file."""
     host: str | None = None
     port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DRAIN_SECONDS
+    """How long transfers under way may take once the server is asked to stop."""
     sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -49,7 +53,9 @@ def load_config(file: Path) -> ServerConfig:
 
 def _text(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
-        return "unknown key; the file may have folder, host, port and tables [sinks.*]"
+        return (
+            "unknown key; the file may have folder, host, port, drain_seconds and tables [sinks.*]"
+        )
     if problem["loc"][0] == "sinks":
         return f"{problem['msg']}; sinks must be tables, such as [sinks.tensorboard]"
     return str(problem["msg"])

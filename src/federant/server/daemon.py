@@ -19,6 +19,7 @@ from federant.link.tls import server_context
 
 from .app import create_app
 from .blobs import FolderBlobs
+from .config import DRAIN_SECONDS
 from .folder import ServerFolder
 from .runner import Runner
 from .services import Services
@@ -45,6 +46,7 @@ def run_server(
     ready: Callable[[str], None] | None = None,
     config: Path | None = None,
     kit: Kit | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> None:
     """Serve the federation of this folder until SIGTERM or SIGINT; call in the main thread.
 
@@ -52,7 +54,8 @@ def run_server(
     ``port`` 0 under the address that its sites know, if that is free. ``ready(url)`` is called
     once; without it one line with the address is printed. ``config`` is the server's own TOML file,
     which says where metrics may go: see docs/metrics.md. With the server's startup ``kit`` only TLS
-    is spoken, and only with those who show a certificate of its federation. Raises
+    is spoken, and only with those who show a certificate of its federation. When it is asked to
+    stop, transfers under way have ``drain_seconds``; a second signal ends it at once. Raises
     ServerConfigError for what makes no sense in the file, LinkConfigError for a kit that cannot be
     used, or, without one, for an address that other machines can reach, FolderTakenError if another
     server runs in the folder, OSError for a port in use.
@@ -82,7 +85,7 @@ def run_server(
             ready=lambda: runner.ready,
             federation=kit.identity.federation if kit else "",
         )
-        service = HttpService(create_app(services), wakeups, tls)
+        service = HttpService(create_app(services), wakeups, tls, drain_seconds=drain_seconds)
         with _stopped_by_signals(service):
             runner.start()
             sinks.start()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
+from collections.abc import Callable
+from types import FrameType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,11 +18,16 @@ from federant.link.errors import LinkConfigError
 from federant.link.loopback import is_loopback
 
 from .accepting import TlsAcceptor
+from .draining import Drain, DrainGate
 from .peers import PeerProtocol
 from .wakeups import Wakeups
 
+_log = logging.getLogger(__name__)
+
+_DRAIN_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.02
 _GRACE_SECONDS: Final = 1
-"""How long a request under way may take once the server stops; long polls are woken."""
+"""For a request whose connection was cut to put away what it has got."""
 
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 512
@@ -60,14 +68,24 @@ def url_of(listening: socket.socket, known_as: str | None = None) -> str:
 class HttpService(uvicorn.Server):
     """Runs an application in the calling thread; SIGTERM and SIGINT end it in the main thread.
 
-    Whoever waits at the server is woken and answered when it stops.  With ``tls`` nothing else is
-    spoken.
+    When it stops, whoever waits at the server is woken and answered, other requests under way have
+    ``drain_seconds`` to end, and new ones are told to come later; a second signal ends it at once.
+    With ``tls`` nothing else is spoken.
     """
 
-    def __init__(self, app: ASGIApp, wakeups: Wakeups, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        wakeups: Wakeups,
+        tls: ssl.SSLContext | None = None,
+        *,
+        drain_seconds: float = _DRAIN_SECONDS,
+    ) -> None:
+        self._drain = Drain()
+        self._drain_seconds = drain_seconds
         super().__init__(
             uvicorn.Config(
-                app,
+                DrainGate(app, self._drain),
                 http=PeerProtocol,
                 loop="uvloop",
                 ws="none",
@@ -92,11 +110,49 @@ class HttpService(uvicorn.Server):
         self._accepting = [asyncio.create_task(acceptor.accept(one)) for one in sockets or []]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain.begun = True
         self._wakeups.close()
+        await self._drained()
+        await self._hung_up()
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
         await super().shutdown(sockets)
+
+    async def _drained(self) -> None:
+        """Wait for what is under way; cut it when time is over, or nobody wants to wait."""
+        await self._while(lambda: self._drain.under_way, self._drain_seconds)
+        if self._drain.under_way:
+            _log.warning("stopping, cut requests=%d", self._drain.under_way)
+            # Not cancelled: to them it is a client that went away, for which they are made.
+            self._abort()
+
+    async def _hung_up(self) -> None:
+        """End the connections over which nothing is said, once the last answer has gone out."""
+        open_ones = self.server_state.connections
+        for connection in list(open_ones):
+            connection.shutdown()
+        await self._while(
+            lambda: any(each.transport.get_write_buffer_size() for each in open_ones),
+            _GRACE_SECONDS,
+        )
+        # By TLS one waits until the other side hangs up too, and one that is idle does not.
+        self._abort()
+
+    async def _while(self, busy: Callable[[], object], seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while busy() and not self.force_exit and loop.time() < deadline:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _abort(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        self._drain.begun = True
+        super().handle_exit(sig, frame)
 
     def _new_protocol(self) -> asyncio.Protocol:
         return PeerProtocol(
@@ -105,6 +161,7 @@ class HttpService(uvicorn.Server):
 
     def stop(self) -> None:
         """End ``run``, from any thread."""
+        self._drain.begun = True
         self.should_exit = True
 
 
