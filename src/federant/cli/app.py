@@ -12,9 +12,11 @@ from federant.cli.metrics import metrics
 from federant.cli.migrate import migrate
 from federant.cli.paragraphs import flow
 from federant.cli.provision import app as provision
+from federant.cli.revocation import revocations, revoke
 from federant.cli.server import server
 from federant.cli.site import site
 from federant.cli.sites import sites
+from federant.cli.status import status
 from federant.cli.trainer import app as trainer
 from federant.cli.version import version, version_and_exit
 
@@ -34,6 +36,9 @@ app.command("demo")(demo)
 app.command("server")(server)
 app.command("site")(site)
 app.command("sites")(sites)
+app.command("status")(status)
+app.command("revoke")(revoke)
+app.command("revocations")(revocations)
 app.add_typer(job, name="job")
 app.command("metrics")(metrics)
 app.command("migrate")(migrate)

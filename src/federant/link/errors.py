@@ -9,6 +9,8 @@ LinkError
 
 from __future__ import annotations
 
+from .messages import CALLER_CODES
+
 
 class LinkError(Exception):
     """Base of everything that can go wrong between a caller and the server."""
@@ -29,6 +31,11 @@ class LinkRefused(LinkError):
         self.code = code
         self.message = message
         self.status = status
+
+    @property
+    def of_the_caller(self) -> bool:
+        """Not what was said was refused, but who said it: again, once its kit is put right."""
+        return self.code in CALLER_CODES
 
 
 class LinkProtocolError(LinkError):

@@ -60,6 +60,8 @@ Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 which separate the parts of a cell's name.  The one definition, with ``is_name``."""
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Serial = Annotated[str, StringConstraints(pattern=r"^[1-9a-f][0-9a-f]{0,39}$")]
+"""A certificate's serial number: lowercase hexadecimal digits, without zeros in front."""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)]
 Lease = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -112,6 +114,18 @@ class ErrorCode(StrEnum):
     NO_SPACE = "no_space"
     NOT_READY = "not_ready"
     INTERNAL = "internal"
+
+
+CALLER_CODES: Final = frozenset(
+    {
+        ErrorCode.NO_SITE,
+        ErrorCode.NO_CERTIFICATE,
+        ErrorCode.CERTIFICATE_EXPIRED,
+        ErrorCode.CERTIFICATE_REVOKED,
+        ErrorCode.WRONG_IDENTITY,
+    }
+)
+"""Who called was refused, and not what it said: that may be taken once its kit is put right."""
 
 
 class JobState(StrEnum):
@@ -502,6 +516,19 @@ class ModelsReply(WireModel):
     models: tuple[ModelView, ...]
 
 
+class CertificateView(WireModel):
+    """A certificate as the server has seen it."""
+
+    serial: str
+    """In lowercase hexadecimal digits."""
+    expires: float
+    seconds_left: float
+    """How long it was still good for when the answer was written; negative once it has ended."""
+    last_seen: float | None = None
+    """When somebody last called with it; None for the server's own."""
+    revoked: bool = False
+
+
 class SiteView(WireModel):
     name: str
     instance: str
@@ -514,9 +541,50 @@ class SiteView(WireModel):
     alive: bool = True
     """Whether that is so short a time that the site's daemon must be taken to run."""
 
+    certificates: tuple[CertificateView, ...] = ()
+    """Those with which it has called since the server started, the newest to be seen last."""
+
 
 class SitesReply(WireModel):
     sites: tuple[SiteView, ...]
+
+
+class StatusReply(WireModel):
+    """How the whole federation stands."""
+
+    server_id: str
+    version: str
+    up_seconds: float
+    """How long the server has been running."""
+    jobs: dict[JobState, int]
+    """How many there are, by state."""
+    certificate: CertificateView | None = None
+    """The server's own; None without TLS."""
+    caller: CertificateView | None = None
+    """The one with which this was asked."""
+    sites: tuple[SiteView, ...] = ()
+
+
+class RevokeRequest(BaseModel):
+    # As with a job: what is mistyped must not be ignored.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    serial: Serial
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class RevocationView(WireModel):
+    serial: str
+    identity: str
+    """Whom the certificate names, if the server had seen it when it was revoked."""
+    reason: str
+    by: str
+    """Which operator revoked it."""
+    time: float
+
+
+class RevocationsReply(WireModel):
+    revocations: tuple[RevocationView, ...]
 
 
 class HealthReply(WireModel):

@@ -38,9 +38,13 @@ from .messages import (
     MetricsReply,
     ModelsReply,
     ModelView,
+    RevocationsReply,
+    RevocationView,
+    RevokeRequest,
     SitesReply,
     SiteState,
     SiteView,
+    StatusReply,
     is_name,
 )
 
@@ -172,6 +176,32 @@ class Federation:
     def sites(self) -> tuple[SiteView, ...]:
         """All sites that have ever said hello to the server."""
         return self._http.call("GET", f"{API_PREFIX}/sites", SitesReply).sites
+
+    def status(self) -> StatusReply:
+        """How the federation stands: its server, jobs and sites, and when certificates end."""
+        return self._http.call("GET", f"{API_PREFIX}/status", StatusReply)
+
+    def revoke(self, serial: str, reason: str = "") -> RevocationView:
+        """Let the certificate of this serial number (hexadecimal) be good no more, for ever.
+
+        Who is connected with it is cut off at once.  Doing it again gives the first revocation.
+        LinkRefused with code ``conflict`` for the certificate with which this is asked, and for the
+        server's own.  ValueError for what is no serial number.
+        """
+        try:
+            body = RevokeRequest(serial=_plain_serial(serial), reason=reason)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            raise ValueError(
+                f"{serial!r} cannot be revoked: {'.'.join(map(str, problem['loc']))}: "
+                f"{problem['msg']}; a serial number is up to 40 hexadecimal digits, as federant "
+                "provision serials lists them"
+            ) from error
+        return self._http.call("POST", f"{API_PREFIX}/revocations", RevocationView, body)
+
+    def revocations(self) -> tuple[RevocationView, ...]:
+        """Every certificate that was revoked, the oldest revocation first."""
+        return self._http.call("GET", f"{API_PREFIX}/revocations", RevocationsReply).revocations
 
     def _put(self, model: DXO) -> BlobRef:
         frame = encode(model)
@@ -350,6 +380,12 @@ class Job:
         """The same as the bytes of a safetensors file."""
         with self._http.receive(f"{self._path}/models/{round}") as chunks:
             return b"".join(chunks)
+
+
+def _plain_serial(text: str) -> str:
+    """As the server writes it, of what other tools write: ``0A:9F``, ``0x0a9f``."""
+    digits = text.strip().lower().replace(":", "").removeprefix("0x")
+    return digits.lstrip("0")
 
 
 def _as_dxo(model: Model) -> DXO:

@@ -6,7 +6,6 @@ What one who is let in may do is said by the routes (`identity`), and by whose t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -15,23 +14,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from federant.link.loopback import is_loopback
 from federant.link.messages import ErrorCode
 
+from .holders import Holders
 from .peers import PEER, Peer
 from .refusals import RefusedError, answer, log_denial
+from .revocations import Revocations
 
 _OPEN: Final = ("/health/live", "/health/ready")
 """What a stranger may ask: whoever watches the process has no certificate."""
 
-IsRevoked = Callable[[str], bool]
-"""Whether a certificate's serial number has been revoked."""
-
 
 class CertificateGate:
-    """Round an application: only holders of good certificates of the federation come in."""
+    """Round an application: only holders of good certificates of the federation come in.
 
-    def __init__(self, app: ASGIApp, federation: str, is_revoked: IsRevoked) -> None:
+    Those are noted among the ``holders``.
+    """
+
+    def __init__(
+        self, app: ASGIApp, federation: str, revocations: Revocations, holders: Holders
+    ) -> None:
         self._app = app
         self._federation = federation
-        self._is_revoked = is_revoked
+        self._revocations = revocations
+        self._holders = holders
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in _OPEN:
@@ -64,12 +68,13 @@ class CertificateGate:
                 f"the certificate of {identity.title}, serial number {peer.serial}, has expired; "
                 "renew it",
             )
-        if self._is_revoked(peer.serial):
+        if self._revocations.is_revoked(peer.serial):
             raise RefusedError(
                 ErrorCode.CERTIFICATE_REVOKED,
                 f"the certificate of {identity.title}, serial number {peer.serial}, was revoked; "
                 "ask the federation's operator for another",
             )
+        self._holders.note(peer)
 
 
 class LoopbackGate:

@@ -17,11 +17,15 @@ from .description import DescribedApp
 from .link_routes import link_router
 from .metrics_routes import metrics_router
 from .operator_routes import operator_router
+from .revocation_routes import revocation_router
+from .revocations import Revocations
 from .services import Services
+from .status_routes import status_router
 
 
 def create_app(services: Services) -> FastAPI:
     """The application on these services; it neither starts nor stops them."""
+    revocations = services.revocations or Revocations(services.store)
     app = DescribedApp(
         title="federant server",
         version=federant.__version__,
@@ -33,7 +37,10 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(BoundedMessages)
     if services.federation:
         app.add_middleware(
-            CertificateGate, federation=services.federation, is_revoked=services.is_revoked
+            CertificateGate,
+            federation=services.federation,
+            revocations=revocations,
+            holders=services.holders,
         )
     else:
         app.add_middleware(LoopbackGate)
@@ -43,6 +50,8 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(blob_router(services))
     app.include_router(operator_router(services))
     app.include_router(operator_blob_router(services))
+    app.include_router(status_router(services, revocations))
+    app.include_router(revocation_router(services, revocations))
     app.include_router(_health_router(services))
     app.include_router(metrics_router(services))
     return app

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Final
 
 from federant.link import LinkConfigError
+from federant.link.expiry import ExpiryWatch
 from federant.link.identity import Role
 from federant.link.kit import Kit
 from federant.link.tls import server_context
@@ -21,6 +22,7 @@ from .app import create_app
 from .blobs import FolderBlobs
 from .config import DRAIN_SECONDS
 from .folder import ServerFolder
+from .revocations import Revocations
 from .runner import Runner
 from .services import Services
 from .serving import HttpService, listen, url_of
@@ -63,6 +65,7 @@ def run_server(
     wakeups = Wakeups()
     settings = load_settings(folder, config)
     tls = _tls(kit)
+    expiry = ExpiryWatch(kit) if kit else None
     if not folder.exists():
         # None is made for a server that cannot listen.
         listen(host, port, secure=tls is not None).close()
@@ -75,6 +78,7 @@ def run_server(
         blobs.clean(_PARTIAL_SECONDS)
         runner = Runner(store, blobs, wakeups, name=place.server_id)
         sinks = Sinks(settings, store, blobs, wakeups)
+        revocations = Revocations(store)
         services = Services(
             store=store,
             blobs=blobs,
@@ -84,8 +88,15 @@ def run_server(
             check_job=lambda spec: runner.check(spec) or sinks.check(spec),
             ready=lambda: runner.ready,
             federation=kit.identity.federation if kit else "",
+            certificate=expiry.facts if expiry else None,
+            revocations=revocations,
         )
-        service = HttpService(create_app(services), wakeups, tls, drain_seconds=drain_seconds)
+        service = HttpService(
+            *(create_app(services), wakeups, tls),
+            drain_seconds=drain_seconds,
+            hourly=expiry.look if expiry else _nothing,
+        )
+        revocations.cut = service.cut
         with _stopped_by_signals(service):
             runner.start()
             sinks.start()
@@ -128,6 +139,10 @@ def _stopped_by_signals(service: HttpService) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _nothing() -> None:
+    """Without a certificate none can end."""
 
 
 def _print_address(url: str) -> None:

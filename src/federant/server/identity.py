@@ -44,13 +44,19 @@ _VersionHeader = Annotated[
 ]
 
 
+def peer_in(request: Request) -> Peer | None:
+    """Who calls, by its certificate; None without TLS."""
+    peer: Peer | None = request.scope["state"].get(PEER)
+    return peer
+
+
 def _require_role(request: Request, role: Role) -> Identity | None:
     """The caller by its certificate, which must be of that role.
 
     None without TLS: then the server listens on a loopback address only, and whoever reaches it
     is believed.
     """
-    peer: Peer | None = request.scope["state"].get(PEER)
+    peer = peer_in(request)
     if peer is None and request.scope["scheme"] == "http":
         return None
     identity = peer.identity if peer else None

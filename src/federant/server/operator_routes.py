@@ -1,8 +1,7 @@
-"""The operator's calls: submit, list, follow and stop jobs, fetch their models, see the sites."""
+"""The operator's calls: submit, list, follow and stop jobs, fetch their models."""
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -26,8 +25,6 @@ from federant.link.messages import (
     Name,
     SinkName,
     SinkView,
-    SitesReply,
-    SiteView,
 )
 
 from .blob_routes import send_file
@@ -141,25 +138,6 @@ def operator_router(services: Services) -> APIRouter:
         name = f"{job_id}-round-{found.round}.safetensors"
         response.headers["content-disposition"] = f'attachment; filename="{name}"'
         return response
-
-    @router.get("/sites")
-    def sites() -> SitesReply:
-        """Every site that ever spoke to the server."""
-        now = time.time()
-        return SitesReply(
-            sites=tuple(
-                SiteView(
-                    name=row.name,
-                    instance=row.instance,
-                    features=row.features,
-                    first_seen=row.first_seen,
-                    last_seen=row.last_seen,
-                    silent_seconds=max(0.0, now - row.last_seen),
-                    alive=row.alive(now),
-                )
-                for row in store.sites()
-            )
-        )
 
     return router
 

@@ -38,7 +38,7 @@ class PeerProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer = _peer(transport.get_extra_info("peercert"))
+        self._peer = peer_of(transport)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -50,7 +50,9 @@ class PeerProtocol(HttpToolsProtocol):
         super().send_400_response(msg)
 
 
-def _peer(certificate: dict[str, Any] | None) -> Peer | None:
+def peer_of(transport: asyncio.BaseTransport) -> Peer | None:
+    """Who is at the other end; None if it showed no certificate."""
+    certificate: dict[str, Any] | None = transport.get_extra_info("peercert")
     if not certificate:
         return None
     named = identities_in(certificate)

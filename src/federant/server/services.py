@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from federant.link.certificate import CertificateFacts
 from federant.link.messages import JobSpec
 
 from .blobs import BlobStore
+from .holders import Holders
+from .revocations import Revocations
 from .state import Store, TaskRow
 from .wakeups import Wakeups
 
@@ -39,11 +42,6 @@ def _any_job(_spec: JobSpec) -> None:
     """Every job can be run."""
 
 
-def _never(_serial: str) -> bool:
-    """No certificate was revoked."""
-    return False
-
-
 def _always_ready() -> bool:
     return True
 
@@ -53,6 +51,7 @@ class Services:
     """``ready`` tells whether workflows are being run.
 
     ``federation`` is the name in the certificates of those who are let in; empty without TLS.
+    ``certificate`` is the server's own.
     """
 
     store: Store
@@ -63,4 +62,7 @@ class Services:
     check_job: CheckJob = _any_job
     ready: Callable[[], bool] = _always_ready
     federation: str = ""
-    is_revoked: Callable[[str], bool] = _never
+    certificate: CertificateFacts | None = None
+    holders: Holders = field(default_factory=Holders)
+    revocations: Revocations | None = None
+    """None: made by the application from what the store knows."""

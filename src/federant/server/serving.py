@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -19,7 +20,7 @@ from federant.link.loopback import is_loopback
 
 from .accepting import TlsAcceptor
 from .draining import Drain, DrainGate
-from .peers import PeerProtocol
+from .peers import PeerProtocol, peer_of
 from .wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,11 @@ _GRACE_SECONDS: Final = 1
 
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 512
+_HOUR: Final = 3600
+
+
+def _nothing() -> None:
+    """Nothing is to be done."""
 
 
 def listen(host: str, port: int, *, preferred_port: int = 0, secure: bool = False) -> socket.socket:
@@ -70,7 +76,8 @@ class HttpService(uvicorn.Server):
 
     When it stops, whoever waits at the server is woken and answered, other requests under way have
     ``drain_seconds`` to end, and new ones are told to come later; a second signal ends it at once.
-    With ``tls`` nothing else is spoken.
+    With ``tls`` nothing else is spoken.  ``hourly()``, which must not block, is called at the start
+    and once an hour.
     """
 
     def __init__(
@@ -80,7 +87,11 @@ class HttpService(uvicorn.Server):
         tls: ssl.SSLContext | None = None,
         *,
         drain_seconds: float = _DRAIN_SECONDS,
+        hourly: Callable[[], None] = _nothing,
     ) -> None:
+        async def on_the_hour() -> None:
+            hourly()
+
         self._drain = Drain()
         self._drain_seconds = drain_seconds
         super().__init__(
@@ -95,13 +106,17 @@ class HttpService(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
+                callback_notify=on_the_hour,
+                timeout_notify=_HOUR,
             )
         )
         self._wakeups = wakeups
         self._tls = tls
         self._accepting: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         if self._tls is None:
             await super().startup(sockets)
             return
@@ -163,6 +178,26 @@ class HttpService(uvicorn.Server):
         """End ``run``, from any thread."""
         self._drain.begun = True
         self.should_exit = True
+
+    def cut(self, serial: str) -> None:
+        """Close, from any thread, every connection of who showed the certificate of that number.
+
+        At once, whatever is under way on it.
+        """
+        if self._loop is not None:
+            # A loop that has ended has no connections either.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._cut, serial)
+
+    def _cut(self, serial: str) -> None:
+        for connection in list(self.server_state.connections):
+            transport = connection.transport
+            peer = peer_of(transport)
+            if peer is not None and peer.serial == serial:
+                _log.warning(
+                    "cut client=%s serial=%s", transport.get_extra_info("peername"), serial
+                )
+                transport.abort()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -240,9 +240,9 @@ class ClientJob:
         while not self._exchanger.is_void():
             try:
                 return task_data(self._link.read_blob(blob))
-            except LinkRefused as error:
-                raise TaskDataError(f"the task's data cannot be had: {error}") from error
             except LinkError as error:
+                if isinstance(error, LinkRefused) and not error.of_the_caller:
+                    raise TaskDataError(f"the task's data cannot be had: {error}") from error
                 self._wait_again(backoff, error)
         return Shareable()
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from federant.link import LinkClient, LinkError, LinkRefused
+from federant.link.expiry import ExpiryWatch
 from federant.link.kit import load_kit
 from federant.link.messages import (
     ErrorCode,
@@ -63,8 +64,9 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
         )
     try:
         kit = load_kit(config.kit) if config.kit else None
+        look = ExpiryWatch(kit).look if kit else _nothing
         with LinkClient(config.server, config.name, kit=kit) as link, MainThread() as main:
-            daemon = SiteDaemon(config, link, on_ready)
+            daemon = SiteDaemon(config, link, on_ready, look)
             daemon.start(on_failure=main.finish)
             asked = main.wait()
             daemon.stop()
@@ -91,12 +93,18 @@ class SiteDaemon:
     """The daemon without its process: start, and stop."""
 
     def __init__(
-        self, config: SiteConfig, link: LinkClient, on_ready: Callable[[], None] | None = None
+        self,
+        config: SiteConfig,
+        link: LinkClient,
+        on_ready: Callable[[], None] | None = None,
+        each_turn: Callable[[], None] = _nothing,
     ) -> None:
+        """`each_turn()` is called before each question to the server, each half minute or so."""
         self._config = config
         self._jobs = config.folder / "jobs"
         self._link = link
         self._on_ready = on_ready or _nothing
+        self._each_turn = each_turn
         self._begun = False
         self.refusal: NameInUseError | None = None
         """Why the daemon did not begin, if the server did not let it."""
@@ -160,6 +168,7 @@ class SiteDaemon:
         greeted = False
         wait_seconds = 0.0
         while not self._stopping.is_set():
+            self._each_turn()
             try:
                 if not greeted:
                     self._link.hello(instance)
@@ -328,10 +337,10 @@ class SiteDaemon:
         while not self._stopping.is_set():
             try:
                 self._link.report_site_state(job_id, SiteState.FAILED, text)
-            except LinkRefused as error:
-                _log.warning("not reported job=%s error=%s", job_id, error)
-                return
-            except LinkError:
+            except LinkError as error:
+                if isinstance(error, LinkRefused) and not error.of_the_caller:
+                    _log.warning("not reported job=%s error=%s", job_id, error)
+                    return
                 self._stopping.wait(backoff.failed())
             else:
                 return

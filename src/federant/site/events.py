@@ -144,6 +144,9 @@ class EventSender:
         try:
             self._link.add_events(self._job_id, [self._with_blob(event) for event in part])
         except (LinkRefused, ValueError) as error:  # ValueError: they cannot become a message
+            if isinstance(error, LinkRefused) and error.of_the_caller:
+                _log.info("events not sent yet count=%d error=%s", len(part), error)
+                return _Sent.LATER
             if len(part) > 1 and _is_of_one(error):
                 return _Sent.HALVE
             _log.warning(
@@ -171,6 +174,8 @@ class EventSender:
         try:
             self._link.put_blob(event.blob, lambda offset: [memoryview(data)[offset:]])
         except LinkRefused as error:
+            if error.of_the_caller:
+                raise
             _log.warning("blob of an event refused tag=%s error=%s", event.tag, error)
             text = f"{event.text[: MAX_TEXT_CHARS // 2]}, dropped: the server refused it: {error}"
             return event.model_copy(update={"blob": None, "text": text[:MAX_TEXT_CHARS]})

@@ -59,9 +59,9 @@ class LeaseKeeper:
                 reply = self._link.renew(
                     task_id, self._holder, lease_seconds=LEASE_SECONDS, wait_seconds=_WAIT_SECONDS
                 )
-            except LinkRefused as error:
-                return str(error)
             except LinkError as error:
+                if isinstance(error, LinkRefused) and not error.of_the_caller:
+                    return str(error)
                 _log.info("lease not renewed task=%s error=%s", task_id, error)
                 self._stopped.wait(backoff.failed())
                 continue

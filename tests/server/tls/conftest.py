@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from federant.link.certificate import read_certificate
 from federant.link.identity import Identity
 from federant.link.kit import Kit
 from federant.link.tls import server_context
 from federant.provision import FederationKits, make_federation
 from federant.server.app import create_app
+from federant.server.revocations import Revocations
 from federant.server.services import Services
 from federant.server.serving import HttpService, listen, url_of
 from federant.server.wakeups import Wakeups
@@ -53,8 +55,15 @@ def serving_tls(kits: FederationKits) -> ServingTls:
 
     @contextmanager
     def serve(services: Services, kit: Kit = kits.server) -> Iterator[str]:
-        secure = replace(services, federation=kits.server.identity.federation)
+        revocations = Revocations(services.store)
+        secure = replace(
+            services,
+            federation=kits.server.identity.federation,
+            certificate=read_certificate(kit.certificate),
+            revocations=revocations,
+        )
         service = HttpService(create_app(secure), Wakeups(), server_context(kit))
+        revocations.cut = service.cut
         with listen("127.0.0.1", 0, secure=True) as listening:
             thread = threading.Thread(target=service.run, args=([listening],), name="tls-server")
             thread.start()

@@ -229,3 +229,14 @@ class SinkCursor:
     place: Mapping[str, Any] = field(default_factory=dict)
     done: bool = False
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationRow:
+    """A certificate that is good no more: ``identity`` is whom it names, as far as was known."""
+
+    serial: str
+    identity: str
+    reason: str
+    by: str
+    time: float

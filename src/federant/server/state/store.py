@@ -1,6 +1,7 @@
 """The store: all of the server's state behind one object, one transaction a call.
 
-What each call does in SQL lies beside it, by subject: jobs, steps, tasks, records, events.
+What each call does in SQL lies beside it, by subject: jobs, steps, tasks, records,
+events, revocations.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from federant.link.messages import BlobRef, Event, JobSpec, JobState, SiteState
 
 from . import events as event_log
 from . import jobs, records, steps, tasks
+from . import revocations as revoked
 from .migrate import migrate
 from .rows import (
     Commit,
@@ -26,6 +28,7 @@ from .rows import (
     ModelRow,
     NewTask,
     Offer,
+    RevocationRow,
     SinkCursor,
     SiteRow,
     StepRow,
@@ -367,3 +370,15 @@ class Store:
         """How many events the job has behind that place."""
         with self._database.read() as tx:
             return event_log.count_after(tx, job_id, seq)
+
+    # ---- revoked certificates ---------------------------------------------------------------
+
+    def revoke(self, serial: str, identity: str, reason: str, by: str) -> RevocationRow:
+        """Note that a certificate is good no more; the first to have done so stays."""
+        with self._database.write() as tx:
+            return revoked.add(tx, serial, identity, reason, by)
+
+    def revocations(self) -> list[RevocationRow]:
+        """All of them, the oldest first."""
+        with self._database.read() as tx:
+            return revoked.every(tx)

@@ -203,3 +203,13 @@ sink_cursors = Table(
     Column("error", Text, nullable=False),
     Column("updated", Double, nullable=False),
 )
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("serial", String(40), primary_key=True),  # in lowercase hexadecimal digits
+    Column("identity", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("time", Double, nullable=False),
+)

@@ -1,0 +1,60 @@
+"""The operator's calls that revoke certificates and list what was revoked."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from federant.link.messages import (
+    API_PREFIX,
+    ErrorCode,
+    RevocationsReply,
+    RevocationView,
+    RevokeRequest,
+)
+
+from .identity import MEANT, OPERATOR_ONLY, peer_in
+from .refusals import RefusedError
+from .revocations import Revocations
+from .services import Services
+from .state import RevocationRow
+
+
+def revocation_router(services: Services, revocations: Revocations) -> APIRouter:
+    router = APIRouter(
+        prefix=f"{API_PREFIX}/revocations", tags=["operator"], dependencies=[OPERATOR_ONLY]
+    )
+
+    @router.post("", dependencies=[MEANT])
+    def revoke(body: RevokeRequest, request: Request) -> RevocationView:
+        """Revoke a certificate for good; who is connected with it is cut off at once."""
+        caller = peer_in(request)
+        if caller is not None and caller.serial == body.serial:
+            raise RefusedError(
+                ErrorCode.CONFLICT,
+                f"{body.serial} is the serial number of the certificate with which you call: you "
+                "would lock yourself out; renew your kit first (federant provision renew), and "
+                "revoke the old certificate with the new one",
+            )
+        if services.certificate is not None and services.certificate.serial == body.serial:
+            raise RefusedError(
+                ErrorCode.CONFLICT,
+                f"{body.serial} is the serial number of this server's own certificate, and who "
+                "calls a server does not ask it whether it was revoked; give the server another "
+                "(federant provision renew server), and the federation another authority "
+                "(federant provision rotate-ca, then renew --all, then retire-ca)",
+            )
+        holder = services.holders.holder_of(body.serial)
+        by = caller.identity.title if caller and caller.identity else ""
+        row = revocations.add(body.serial, holder.title if holder else "", body.reason, by)
+        return _view(row)
+
+    @router.get("")
+    def revoked() -> RevocationsReply:
+        """Every certificate that was revoked, the oldest revocation first."""
+        return RevocationsReply(revocations=tuple(_view(row) for row in revocations.every()))
+
+    return router
+
+
+def _view(row: RevocationRow) -> RevocationView:
+    return RevocationView.model_validate(row, from_attributes=True)
