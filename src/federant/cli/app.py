@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from federant.cli.demo import demo
+from federant.cli.doctor import doctor
 from federant.cli.job import app as job
 from federant.cli.metrics import metrics
 from federant.cli.migrate import migrate
@@ -44,6 +45,7 @@ app.command("metrics")(metrics)
 app.command("migrate")(migrate)
 app.add_typer(provision, name="provision")
 app.add_typer(trainer, name="trainer")
+app.command("doctor")(doctor)
 app.command("version")(version)
 flow(app)
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import RemoteDisconnected
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
@@ -68,6 +69,16 @@ def is_secure(url: str) -> bool:
     return url.startswith("https:")
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever it says."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By names in any case."""
+    body: bytes
+
+
 class HttpCaller:
     """Calls to one server over kept connections.  Thread-safe.
 
@@ -110,6 +121,11 @@ class HttpCaller:
         with self._request(method, path, data, _JSON, wait_seconds=wait_seconds) as response:
             return _parse(reply, response.read(), self._where(method, path))
 
+    def look(self, path: str) -> Answer:
+        """GET without a judgement: an answer that refuses is one too."""
+        with self._request("GET", path, None, _JSON, judge=False) as response:
+            return Answer(response.status, response.headers, response.read())
+
     def send(self, path: str, chunks: Iterable[Buffer], size: int, reply: type[_Reply]) -> _Reply:
         """PUT ``size`` bytes, as the chunks yield them, and read the answer."""
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
@@ -136,6 +152,7 @@ class HttpCaller:
         headers: Mapping[str, str],
         *,
         wait_seconds: float = 0.0,
+        judge: bool = True,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         timeout = urllib3.Timeout(
             connect=self._connect_seconds, read=self._read_seconds + wait_seconds
@@ -157,7 +174,7 @@ class HttpCaller:
                 self._where(method, path), response.status, time.monotonic() - began,
             )  # fmt: skip
             try:
-                if response.status >= 300:
+                if judge and response.status >= 300:
                     raise _refusal(response, self._where(method, path))
                 yield response
             finally:
