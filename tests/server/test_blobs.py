@@ -257,3 +257,27 @@ def test_a_full_disk_is_named_and_leaves_nothing_of_a_put(
         blobs.put([DATA])
     monkeypatch.undo()
     assert list((tmp_path / "blobs" / "partial").iterdir()) == []
+
+
+def test_what_a_cut_left_is_not_read_again_but_by_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    pread = os.pread
+
+    def noted(descriptor: int, count: int, at: int) -> bytes:
+        read.append(count)
+        return pread(descriptor, count, at)
+
+    monkeypatch.setattr(os, "pread", noted)
+    blobs = FolderBlobs(tmp_path, durability=Durability.PROCESS)
+    for place in (70_000, 80_000):
+        there = blobs.offset(BLOB, "site-1")
+        upload = blobs.begin(BLOB, "site-1", there)
+        upload.write(DATA[there:place])
+        upload.close()
+    assert not read
+    restarted = FolderBlobs(tmp_path, durability=Durability.PROCESS)
+    _send(restarted, DATA, BLOB, "site-1", 80_000)
+    assert sum(read) == 80_000
+    assert restarted.path(BLOB.digest).read_bytes() == DATA

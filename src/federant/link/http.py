@@ -20,13 +20,14 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
+from .connections import PlainPool, ServerPool
 from .digest import Buffer
 from .errors import LinkConfigError, LinkProtocolError, LinkRefused, LinkUnavailable
 from .kit import Kit
 from .loopback import is_loopback
 from .messages import VERSION, VERSION_HEADER, ErrorBody
 from .proxy import Proxy, proxy_for
-from .tls import client_context, require_plain, require_server, tls_error
+from .tls import client_context, require_plain, tls_error
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +84,9 @@ class HttpCaller:
     """Calls to one server over kept connections.  Thread-safe.
 
     Every call says which version of the link it is of, and is tried once; ``LinkUnavailable`` says
-    that trying again may help.  One that waits at the server for ``wait_seconds`` is given up
-    ``read_seconds`` after that.  With a kit, a proxy that the environment names is gone through.
+    that trying again may help.  It is given up when for ``read_seconds`` nothing came and nothing
+    went, not counting ``wait_seconds`` for which it waits at the server; a long transfer takes as
+    long as it takes.  With a kit, a proxy that the environment names is gone through.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class HttpCaller:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._proxy = None if kit is None else proxy_for(self.url)
-        self._pool = _pool(self.url, kit, self._proxy, connections)
+        self._pool = _pool(self.url, kit, self._proxy, connections, read_seconds)
 
     def close(self) -> None:
         self._pool.close()
@@ -215,7 +217,7 @@ def require_match(url: str, kit: Kit | None) -> None:
 
 
 def _pool(
-    url: str, kit: Kit | None, proxy: Proxy | None, connections: int
+    url: str, kit: Kit | None, proxy: Proxy | None, connections: int, stalled_seconds: float
 ) -> urllib3.HTTPConnectionPool:
     require_match(url, kit)
     parts = urlsplit(url)
@@ -223,31 +225,19 @@ def _pool(
     # Not blocking: a call never waits until a long poll gives its connection back.
     options: dict[str, Any] = {"maxsize": connections, "block": False, "retries": False}
     if kit is None:
-        return urllib3.HTTPConnectionPool(host, port, **options)
+        return PlainPool(host, port, stalled_seconds=stalled_seconds, **options)
     options["ssl_context"] = client_context(kit)
-    pool = functools.partial(_ServerPool, federation=kit.identity.federation, url=url)
+    pool = functools.partial(
+        ServerPool,
+        federation=kit.identity.federation,
+        url=url,
+        stalled_seconds=stalled_seconds,
+    )
     if proxy is None:
         return pool(host, port, **options)
     manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers(), **options)
     manager.pool_classes_by_scheme = {"https": pool}  # type: ignore[dict-item]
     return manager.connection_from_host(host, port, "https")
-
-
-class _ServerConnection(urllib3.connection.HTTPSConnection):
-    """A connection to a federation's server, and not to another who has a certificate there."""
-
-    def __init__(self, *args: Any, federation: str, url: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._federation = federation
-        self._url = url
-
-    def connect(self) -> None:
-        super().connect()
-        require_server(self.sock, self._federation, self._url)
-
-
-class _ServerPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _ServerConnection
 
 
 def _hung_up(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,23 +129,54 @@ async def _take(
         async for _ in request.stream():
             pass
         return Done()
-    block: list[bytes] = []
-    size = 0
+    block = _Block(upload)
     try:
-        async for chunk in request.stream():
-            block.append(chunk)
-            size += len(chunk)
-            if size >= _BLOCK_BYTES:
-                await run_in_threadpool(_write, upload, block)
-                block, size = [], 0
+        await _receive(request, block, services.stalled_seconds)
         await run_in_threadpool(_finish, services, owner, blob, upload, block)
-    except ClientDisconnect:
-        # What came before the cut is worth keeping; nobody waits for the answer.
-        await run_in_threadpool(_write, upload, block)
-        raise RefusedError(ErrorCode.BLOB_OFFSET, "the transfer was cut; go on with it") from None
+    except (ClientDisconnect, TimeoutError) as error:
+        # What came before the cut is worth keeping.
+        await run_in_threadpool(block.write)
+        silent = isinstance(error, TimeoutError)
+        what = f"no byte came for {services.stalled_seconds:g} s" if silent else "it was cut"
+        raise RefusedError(
+            ErrorCode.BLOB_OFFSET,
+            f"the transfer of blob {blob.digest} did not come to its end: {what}; go on with it",
+            headers={"connection": "close"},
+        ) from None
     finally:
         upload.close()
     return Done()
+
+
+class _Block:
+    """What came of an upload and is not in its file yet."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self._chunks: list[bytes] = []
+        self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self.size += len(chunk)
+
+    def write(self) -> None:
+        chunks, self._chunks, self.size = self._chunks, [], 0
+        for chunk in chunks:
+            self._upload.write(chunk)
+
+
+async def _receive(request: Request, block: _Block, stalled_seconds: float) -> None:
+    """Take all that comes; TimeoutError if for that long nothing does."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(stalled_seconds) as limit:
+        async for chunk in request.stream():
+            block.add(chunk)
+            if block.size >= _BLOCK_BYTES:
+                # The disk's time is not the sender's.
+                limit.reschedule(None)
+                await run_in_threadpool(block.write)
+            limit.reschedule(loop.time() + stalled_seconds)
 
 
 def _begin(services: Services, owner: str, blob: BlobRef, offset: int) -> Upload | None:
@@ -153,15 +185,8 @@ def _begin(services: Services, owner: str, blob: BlobRef, offset: int) -> Upload
     return services.blobs.begin(blob, owner, offset)
 
 
-def _write(upload: Upload, block: list[bytes]) -> None:
-    for chunk in block:
-        upload.write(chunk)
-
-
-def _finish(
-    services: Services, owner: str, blob: BlobRef, upload: Upload, block: list[bytes]
-) -> None:
-    _write(upload, block)
+def _finish(services: Services, owner: str, blob: BlobRef, upload: Upload, block: _Block) -> None:
+    block.write()
     upload.finish()
     services.store.put_blob(owner, blob)
 

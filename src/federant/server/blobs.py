@@ -24,6 +24,13 @@ from .state import Durability
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _READ_BYTES: Final = 1 << 20
 _OWNER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SYNC_BYTES: Final = 64 << 20
+"""A transfer goes to the disk in pieces of that size, so that its end does not take minutes."""
+_GROWTH_SECONDS: Final = 0.5
+"""A transfer to which nothing was added for that long hangs, as far as one who asks can tell."""
+_GROWTH_CHECKS: Final = 20
+_DIGESTS: Final = 256
+"""How many cut transfers have their digest so far remembered; about 2 KB each."""
 
 
 class BlobError(Exception):
@@ -79,7 +86,10 @@ class BlobStore(Protocol):
         """Store the blob that these chunks make up."""
 
     def offset(self, blob: BlobRef, owner: str) -> int:
-        """How many bytes of the owner's cut transfer of the blob are there."""
+        """How many bytes of the owner's cut transfer of the blob are there.
+
+        Waits, some seconds at most, for what is still being written of them.
+        """
 
     def begin(self, blob: BlobRef, owner: str, offset: int) -> Upload:
         """Start the owner's transfer of the blob, or go on with it from ``offset``."""
@@ -97,7 +107,9 @@ class FolderBlobs:
         self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sync = durability is Durability.POWER
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._current: dict[Path, _FileUpload] = {}
+        self._digests: dict[Path, Hasher] = {}  # of cut transfers, so that nothing is read again
         self._synced: set[Path] = set()  # subfolders that are known to be durable themselves
 
     def size(self, digest: str) -> int | None:
@@ -126,10 +138,17 @@ class FolderBlobs:
         return hasher.ref()
 
     def offset(self, blob: BlobRef, owner: str) -> int:
-        try:
-            return min(self._aside(blob, owner).stat().st_size, blob.size)
-        except FileNotFoundError:
-            return 0
+        aside = self._aside(blob, owner)
+        # Of a transfer that was cut much may still be on its way from the network to the file.
+        there = _size(aside)
+        for _ in range(_GROWTH_CHECKS):
+            with self._ended:
+                if self._ended.wait_for(lambda: aside not in self._current, _GROWTH_SECONDS):
+                    break
+            before, there = there, _size(aside)
+            if there == before:
+                break
+        return min(_size(aside), blob.size)
 
     def begin(self, blob: BlobRef, owner: str, offset: int) -> Upload:
         """A transfer that another of the same owner and blob is under way for takes over from it.
@@ -138,13 +157,21 @@ class FolderBlobs:
         """
         aside = self._aside(blob, owner)
         self._require_space(blob.size - offset)
-        with self._lock:
-            previous = self._current.get(aside)
-            if previous is not None:
-                previous.supersede()
-            upload = _FileUpload(blob, aside, offset, self._publish, self._forget)
-            self._current[aside] = upload
-        return upload
+        while True:
+            with self._lock:
+                previous = self._current.get(aside)
+                if previous is None:
+                    hasher = self._digests.pop(aside, None)
+                    upload = _FileUpload(
+                        *(blob, aside, offset, hasher),
+                        sync=self._sync,
+                        publish=self._publish,
+                        forget=self._forget,
+                    )
+                    self._current[aside] = upload
+                    return upload
+            # Without the lock: it may have to wait for the disk.
+            previous.supersede()
 
     def clean(self, older_than_seconds: float) -> int:
         """Remove partial files that nobody has touched for that long; returns how many."""
@@ -154,6 +181,7 @@ class FolderBlobs:
             with self._lock:
                 if aside not in self._current and aside.stat().st_mtime <= oldest:
                     aside.unlink(missing_ok=True)
+                    self._digests.pop(aside, None)
                     removed += 1
         return removed
 
@@ -200,10 +228,17 @@ class FolderBlobs:
                 _sync_folder(self._folder)
                 self._synced.add(place.parent)
 
-    def _forget(self, upload: _FileUpload) -> None:
-        with self._lock:
-            if self._current.get(upload.aside) is upload:
-                del self._current[upload.aside]
+    def _forget(self, upload: _FileUpload, hasher: Hasher | None) -> None:
+        """It has ended; ``hasher`` is what it has digested of the file that it leaves."""
+        with self._ended:
+            if self._current.get(upload.aside) is not upload:
+                return
+            del self._current[upload.aside]
+            if hasher is not None:
+                while len(self._digests) >= _DIGESTS:
+                    del self._digests[next(iter(self._digests))]
+                self._digests[upload.aside] = hasher
+            self._ended.notify_all()
 
 
 class _FileUpload:
@@ -214,28 +249,35 @@ class _FileUpload:
         blob: BlobRef,
         aside: Path,
         offset: int,
+        hasher: Hasher | None,
+        *,
+        sync: bool,
         publish: Callable[[int, Path, str], None],
-        forget: Callable[[_FileUpload], None],
+        forget: Callable[[_FileUpload, Hasher | None], None],
     ) -> None:
         self.aside = aside
         self._blob = blob
         self._start = offset
+        self._sync = sync
+        self._unsynced = 0
         self._publish = publish
         self._forget = forget
         # Held while the file is touched, so that a transfer that takes over finds it at rest.
         self._lock = threading.Lock()
         self._superseded = False
-        self._hasher: Hasher | None = None
-        there = aside.stat().st_size if aside.exists() else 0
+        there = _size(aside)
         if not 0 <= offset <= min(there, blob.size):
             raise BlobOffsetError(
                 f"blob {blob.digest} cannot go on at byte {offset}: {there} bytes of its "
                 f"{blob.size} are there; ask which blobs are missing"
             )
+        # One that has digested more than is gone on from is of no use.
+        self._hasher = hasher if hasher is not None and hasher.size <= offset else Hasher()
         self._file = aside.open("r+b" if aside.exists() else "x+b", buffering=0)
         if there != offset:
             # Not otherwise: ext4 flushes a file on close once it was truncated to nothing.
             self._file.truncate(offset)
+        self._file.seek(offset)
 
     def write(self, chunk: Buffer) -> None:
         with self._lock:
@@ -248,6 +290,10 @@ class _FileUpload:
                 )
             _write_all(self._file.fileno(), chunk)
             hasher.update(chunk)
+            self._unsynced += size
+            if self._sync and self._unsynced >= _SYNC_BYTES:
+                os.fdatasync(self._file.fileno())
+                self._unsynced = 0
 
     def finish(self) -> None:
         with self._lock:
@@ -269,30 +315,38 @@ class _FileUpload:
 
     def supersede(self) -> None:
         """Write no more, and let go of the file."""
-        with self._lock:
-            self._superseded = True
-            self._file.close()
+        self._superseded = True  # before the lock: whoever digests with it held looks at this
+        self.close()
 
     def close(self) -> None:
         with self._lock:
+            if self._file.closed:
+                return
             self._file.close()
-        self._forget(self)
+            # What it has digested is good for the next one, if that is what is in the file.
+            left = self._hasher if 0 < self._hasher.size <= _size(self.aside) else None
+        self._forget(self, left)
 
     def _ready(self) -> Hasher:
-        """The digest so far; of what an earlier transfer left it is made on first use."""
+        """The digest so far; what an earlier server process left is read for it on first use."""
+        while not self._superseded and self._hasher.size < self._start:
+            count = min(_READ_BYTES, self._start - self._hasher.size)
+            chunk = os.pread(self._file.fileno(), count, self._hasher.size)
+            if not chunk:
+                raise BlobOffsetError(f"{self.aside} became shorter while it was read")
+            self._hasher.update(chunk)
         if self._superseded:
             raise BlobSupersededError(
                 f"a newer transfer of blob {self._blob.digest} has taken over from this one"
             )
-        if self._hasher is None:
-            self._hasher = Hasher()
-            self._file.seek(0)
-            while self._hasher.size < self._start:
-                chunk = self._file.read(min(_READ_BYTES, self._start - self._hasher.size))
-                if not chunk:
-                    raise BlobOffsetError(f"{self.aside} became shorter while it was read")
-                self._hasher.update(chunk)
         return self._hasher
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _write_all(descriptor: int, chunk: Buffer) -> None:

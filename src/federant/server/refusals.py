@@ -86,10 +86,13 @@ _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.NOT_FOUND, 413: ErrorCod
 class RefusedError(Exception):
     """A route's own no; the code gives the status."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.headers = headers
 
 
 def install(app: FastAPI) -> None:
@@ -132,7 +135,7 @@ def _on_refused(request: Request, error: Exception) -> JSONResponse:
         raise error
     if error.code in _DENIALS:
         log_denial(request.scope, error.code, error.message)
-    return answer(error.code, error.message)
+    return answer(error.code, error.message, headers=error.headers)
 
 
 def _on_known(request: Request, error: Exception) -> JSONResponse:

@@ -66,3 +66,5 @@ class Services:
     holders: Holders = field(default_factory=Holders)
     revocations: Revocations | None = None
     """None: made by the application from what the store knows."""
+    stalled_seconds: float = 60.0
+    """A transfer from which no byte came for that long is given up; what came of it is kept."""

@@ -19,11 +19,21 @@ _WAIT_SECONDS = 20.0
 class LeaseKeeper:
     """Renews each task that is held until the server has its result, or says that it is void."""
 
-    def __init__(self, link: LinkClient, holder: str, on_void: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        link: LinkClient,
+        holder: str,
+        on_void: Callable[[str, str], None],
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        wait_seconds: float = _WAIT_SECONDS,
+    ) -> None:
         """`on_void(task_id, reason)` is called, from a thread of its own, for a task not wanted."""
         self._link = link
         self._holder = holder
         self._on_void = on_void
+        self._lease_seconds = lease_seconds
+        self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
         self._held: set[str] = set()
         self._stopped = threading.Event()
@@ -57,7 +67,10 @@ class LeaseKeeper:
         while not self._stopped.is_set():
             try:
                 reply = self._link.renew(
-                    task_id, self._holder, lease_seconds=LEASE_SECONDS, wait_seconds=_WAIT_SECONDS
+                    task_id,
+                    self._holder,
+                    lease_seconds=self._lease_seconds,
+                    wait_seconds=self._wait_seconds,
                 )
             except LinkError as error:
                 if isinstance(error, LinkRefused) and not error.of_the_caller:
