@@ -18,6 +18,7 @@ import pytest
 
 from federant.link.messages import JobView
 from federant.link.operator import Job, connect
+from federant.provision import FederationKits, make_federation
 
 TRAINER = Path(__file__).with_name("trainer.py")
 PATIENCE_SECONDS = 60.0
@@ -44,6 +45,8 @@ class Site:
     patience: float = 20.0
     """Seconds that its trainer waits for a lost client job."""
     daemon: subprocess.Popen[bytes] | None = None
+    kit: Path | None = None
+    """Without it there is no TLS."""
 
     @property
     def box(self) -> Path:
@@ -55,7 +58,8 @@ class Site:
         command = "" if "external" in self.settings else f"command = {arguments!r}\n"
         self.file.write_text(
             f'name = "{self.name}"\nserver = "{self.url}"\nfolder = "work"\n'
-            f"[trainers.half]\n{command}heartbeat_timeout_seconds = {self.patience}\n"
+            + (f'kit = "{self.kit}"\n' if self.kit else "")
+            + f"[trainers.half]\n{command}heartbeat_timeout_seconds = {self.patience}\n"
             f"grace_seconds = 1.0\n{self.settings}\n"
         )
 
@@ -132,20 +136,27 @@ class Server:
 
     folder: Path
     sites: list[Site] = field(default_factory=list)
+    kits: FederationKits | None = None
+    """Without them there is no TLS."""
 
     def start(self) -> None:
         code = (
             "import pathlib, sys; from federant.server.daemon import run_server;"
-            "run_server(pathlib.Path(sys.argv[1]))"
+            "from federant.link.kit import load_kit;"
+            "folder, *kit = map(pathlib.Path, sys.argv[1:]);"
+            "run_server(folder, kit=load_kit(kit[0]) if kit else None)"
         )
+        kit = [str(self.kits.server.folder)] if self.kits else []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, str(self.folder / "server")], stdout=subprocess.PIPE
+            [sys.executable, "-c", code, str(self.folder / "server"), *kit], stdout=subprocess.PIPE
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
         self.process.stdout.close()
         self.url = line.split()[-1]
-        self.operator = connect(self.url)
+        self.operator = connect(
+            self.url, kit=self.kits.operators["alice"].folder if self.kits else None
+        )
 
     def kill(self) -> None:
         self.process.kill()
@@ -168,6 +179,7 @@ class Server:
         folder = self.folder / name
         folder.mkdir()
         site = Site(name, folder, self.url, step, options, settings, **more)
+        site.kit = self.kits.sites[name].folder if self.kits else None
         site.write()
         site.start()
         self.sites.append(site)
@@ -207,6 +219,16 @@ def until_fixture() -> Callable[[str, Callable[[], object]], None]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def secure_server(tmp_path: Path) -> Iterator[Server]:
+    """The same with kits, for two sites at most."""
+    kits = make_federation(tmp_path / "kits", sites=["site-1", "site-2"], operators=["alice"])
+    made = Server(tmp_path, kits=kits)
     made.start()
     yield made
     made.close()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 
 from federant.site.config import TrainerConfig
@@ -62,6 +63,24 @@ def test_a_trainer_that_ended_without_a_client_job_is_not_held_to_blame(supervis
     assert statuses == ["lost", "started"]
     assert len(set(tokens)) == 2
     assert len(list((tmp_path / "launches").iterdir())) == 1
+
+
+def test_a_trainer_that_ended_as_its_client_job_went_is_not_held_to_blame(supervise, until):
+    first, _, told = supervise()
+    first.recall()
+    first.begin()
+    first.leave()
+    keeper = psutil.Process(first.keeper_pid)
+    until("the trainer", keeper.children)
+    for process in keeper.children():
+        process.kill()
+    assert first.wait(30)
+    second, _, statuses = supervise()
+    second.recall()
+    second.begin()
+    second.ensure()
+    assert told == ["started"]
+    assert statuses == ["lost", "started"]
 
 
 def test_without_an_earlier_trainer_there_is_no_token_to_recall(supervise):

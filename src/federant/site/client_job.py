@@ -281,6 +281,7 @@ class ClientJob:
 
     def _go_down(self) -> None:
         """The site goes down in the middle of the job: a later client job will go on."""
+        self._supervisor.leave()
         self._exchanger.stop(aborted="the site goes down")
         self._supervisor.wait(HURRY_SECONDS / 2)
         self._supervisor.close(HURRY_SECONDS / 4)

@@ -117,6 +117,7 @@ class TrainerSupervisor:
         self._found: Launch | None = None
         self._launch: Launch | None = None
         self._retiring = False
+        self._leaving = False
         self._closed = False
 
     @property
@@ -219,6 +220,10 @@ class TrainerSupervisor:
         if launch is not None:
             launch.stop(0, at_fault=True)
 
+    def leave(self) -> None:
+        """This client job goes, and another will go on: a trainer that ends by that did not die."""
+        self._leaving = True
+
     def close(self, grace: float | None = None) -> None:
         """End the trainer and all that it started; returns when they are gone."""
         with self._lock:
@@ -273,7 +278,7 @@ class TrainerSupervisor:
     def _ended(self, launch: Launch) -> None:
         ended = launch.exit
         died = ended is not None and not (ended.clean or ended.asked)
-        if died and not launch.witnessed:
+        if died and not launch.witnessed and not self._leaving:
             launch.witness()
             words = self.last_words()  # of one that never asks for a task nothing else tells
             self._on_status("died", f"{ended}\n{words}" if words else str(ended))
