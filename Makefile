@@ -65,7 +65,7 @@ docs: $(VENV)/.ready
 	@echo "The site begins at build/docs/index.html; its search needs a server: $(BIN)/python -m http.server -d build/docs"
 
 bench: $(VENV)/.ready
-	@for script in $(filter-out bench/exchange_rig.py,$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out bench/%_rig.py,$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

@@ -129,13 +129,15 @@ async def _take(
         async for _ in request.stream():
             pass
         return Done()
-    block = _Block(upload)
+    intake = _Intake(upload)
     try:
-        await _receive(request, block, services.stalled_seconds)
-        await run_in_threadpool(_finish, services, owner, blob, upload, block)
+        await _receive(request, intake, services.stalled_seconds)
+        await intake.settle()
+        await run_in_threadpool(_finish, services, owner, blob, upload, intake)
     except (ClientDisconnect, TimeoutError) as error:
         # What came before the cut is worth keeping.
-        await run_in_threadpool(block.write)
+        await intake.settle()
+        await run_in_threadpool(intake.write)
         silent = isinstance(error, TimeoutError)
         what = f"no byte came for {services.stalled_seconds:g} s" if silent else "it was cut"
         raise RefusedError(
@@ -148,34 +150,50 @@ async def _take(
     return Done()
 
 
-class _Block:
-    """What came of an upload and is not in its file yet."""
+class _Intake:
+    """What came of an upload and is not in its file yet: one block is written while another comes.
+
+    Used by one coroutine, and by the thread in which it writes.
+    """
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
         self._chunks: list[bytes] = []
-        self.size = 0
+        self._size = 0
+        self._writing: asyncio.Task[None] | None = None
 
-    def add(self, chunk: bytes) -> None:
+    async def add(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
-        self.size += len(chunk)
+        self._size += len(chunk)
+        if self._size >= _BLOCK_BYTES:
+            await self.settle()
+            chunks, self._chunks, self._size = self._chunks, [], 0
+            self._writing = asyncio.create_task(run_in_threadpool(self._write, chunks))
+
+    async def settle(self) -> None:
+        """Wait for the block that is being written, and raise what was wrong with it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
 
     def write(self) -> None:
-        chunks, self._chunks, self.size = self._chunks, [], 0
+        """The rest, once all that was begun is settled."""
+        self._write(self._chunks)
+        self._chunks, self._size = [], 0
+
+    def _write(self, chunks: list[bytes]) -> None:
         for chunk in chunks:
             self._upload.write(chunk)
 
 
-async def _receive(request: Request, block: _Block, stalled_seconds: float) -> None:
+async def _receive(request: Request, intake: _Intake, stalled_seconds: float) -> None:
     """Take all that comes; TimeoutError if for that long nothing does."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(stalled_seconds) as limit:
         async for chunk in request.stream():
-            block.add(chunk)
-            if block.size >= _BLOCK_BYTES:
-                # The disk's time is not the sender's.
-                limit.reschedule(None)
-                await run_in_threadpool(block.write)
+            # The disk's time is not the sender's.
+            limit.reschedule(None)
+            await intake.add(chunk)
             limit.reschedule(loop.time() + stalled_seconds)
 
 
@@ -185,8 +203,8 @@ def _begin(services: Services, owner: str, blob: BlobRef, offset: int) -> Upload
     return services.blobs.begin(blob, owner, offset)
 
 
-def _finish(services: Services, owner: str, blob: BlobRef, upload: Upload, block: _Block) -> None:
-    block.write()
+def _finish(services: Services, owner: str, blob: BlobRef, upload: Upload, intake: _Intake) -> None:
+    intake.write()
     upload.finish()
     services.store.put_blob(owner, blob)
 

@@ -24,8 +24,10 @@ from .state import Durability
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _READ_BYTES: Final = 1 << 20
 _OWNER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SYNC_BYTES: Final = 64 << 20
-"""A transfer goes to the disk in pieces of that size, so that its end does not take minutes."""
+_FLUSH_BYTES: Final = 8 << 20
+"""A transfer begins to go to the disk in pieces of that size, while the next ones come."""
+_SYNC_BYTES: Final = 256 << 20
+"""No more of it is ever not on the disk, so that its end does not take minutes."""
 _GROWTH_SECONDS: Final = 0.5
 """A transfer to which nothing was added for that long hangs, as far as one who asks can tell."""
 _GROWTH_CHECKS: Final = 20
@@ -259,7 +261,7 @@ class _FileUpload:
         self._blob = blob
         self._start = offset
         self._sync = sync
-        self._unsynced = 0
+        self._flushed = self._synced = offset
         self._publish = publish
         self._forget = forget
         # Held while the file is touched, so that a transfer that takes over finds it at rest.
@@ -290,10 +292,8 @@ class _FileUpload:
                 )
             _write_all(self._file.fileno(), chunk)
             hasher.update(chunk)
-            self._unsynced += size
-            if self._sync and self._unsynced >= _SYNC_BYTES:
-                os.fdatasync(self._file.fileno())
-                self._unsynced = 0
+            if self._sync:
+                self._send_to_disk(hasher.size)
 
     def finish(self) -> None:
         with self._lock:
@@ -326,6 +326,19 @@ class _FileUpload:
             # What it has digested is good for the next one, if that is what is in the file.
             left = self._hasher if 0 < self._hasher.size <= _size(self.aside) else None
         self._forget(self, left)
+
+    def _send_to_disk(self, size: int) -> None:
+        descriptor = self._file.fileno()
+        if size - self._flushed >= _FLUSH_BYTES:
+            # Linux begins to write what is not written yet, and does not wait; what is on its way
+            # to the disk stays in memory for whoever reads it next.
+            if hasattr(os, "posix_fadvise"):
+                at = self._flushed
+                os.posix_fadvise(descriptor, at, size - at, os.POSIX_FADV_DONTNEED)
+            self._flushed = size
+        if size - self._synced >= _SYNC_BYTES:
+            os.fdatasync(descriptor)
+            self._synced = size
 
     def _ready(self) -> Hasher:
         """The digest so far; what an earlier server process left is read for it on first use."""

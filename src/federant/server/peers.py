@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 PEER: Final = "federant.peer"
 """Under this name a request's scope holds its ``Peer``; None = no certificate, or no TLS at all."""
 
+_LARGE_BYTES: Final = 16 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -43,6 +45,16 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"][PEER] = self._peer
+
+    def on_body(self, body: bytes) -> None:
+        # What came is passed on as it is, where it would be copied twice.
+        there: bytes | bytearray = self.cycle.body
+        if not there and len(body) >= _LARGE_BYTES:
+            self.cycle.body = body  # type: ignore[assignment]
+            body = b""
+        elif isinstance(there, bytes):
+            self.cycle.body = bytearray(there)
+        super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         host, port = self.client or ("?", 0)
