@@ -97,7 +97,10 @@ def _certificate(held: CertificateView) -> str:
 def _warnings(found: StatusReply) -> Iterator[str]:
     with extra("site"):
         from federant.link.certificate import WARN_BEFORE
-    held = [("the server's certificate", found.certificate), ("this kit's own", found.caller)]
+    held = [
+        ("the server's certificate", found.certificate),
+        ("this kit's certificate", found.caller),
+    ]
     held += [(f"the certificate of site {site.name}", newest(site)) for site in found.sites]
     for whose, each in held:
         # One that was revoked was meant to end.
