@@ -17,6 +17,9 @@ from typing import Any, Final
 _log = logging.getLogger(__name__)
 
 _HANDSHAKE_SECONDS: Final = 10.0
+MAX_HANDSHAKES: Final = 128
+"""At a time.  Of more than that the oldest has to go, which takes much longer than it should: so
+who begins many and ends none cannot take all descriptors of the process."""
 _PAUSE_SECONDS: Final = 1.0
 """After a connection could not be taken: there are no descriptors, say."""
 
@@ -47,11 +50,18 @@ class TlsAcceptor:
     ``context`` becomes the acceptor's: it gets another kind of ``SSLObject``.
     """
 
-    def __init__(self, context: ssl.SSLContext, protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        protocol: Callable[[], asyncio.Protocol],
+        handshake_seconds: float = _HANDSHAKE_SECONDS,
+    ) -> None:
         context.sslobject_class = _Handshake
         self._context = context
         self._protocol = protocol
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshake_seconds = handshake_seconds
+        self._handshakes: dict[asyncio.Task[None], None] = {}
+        """The oldest first."""
 
     async def accept(self, listening: socket.socket) -> None:
         """Take the connections of a listening socket, until cancelled."""
@@ -66,11 +76,18 @@ class TlsAcceptor:
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
                 task = loop.create_task(self._shake_hands(connection, _text(address)))
-                self._handshakes.add(task)
-                task.add_done_callback(self._handshakes.discard)
+                self._handshakes[task] = None
+                task.add_done_callback(self._forget)
+                if len(self._handshakes) > MAX_HANDSHAKES:
+                    oldest = next(iter(self._handshakes))
+                    del self._handshakes[oldest]
+                    oldest.cancel()
         finally:
             for task in self._handshakes:
                 task.cancel()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._handshakes.pop(task, None)
 
     async def _shake_hands(self, connection: socket.socket, client: str) -> None:
         _client.set(client)
@@ -80,7 +97,7 @@ class TlsAcceptor:
                 self._protocol,
                 connection,
                 ssl=self._context,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+                ssl_handshake_timeout=self._handshake_seconds,
             )
         except ssl.SSLCertVerificationError:
             pass  # said when it was met

@@ -8,10 +8,10 @@ import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from federant.link.identity import Identity
 from federant.link.tls import identities_in
+
+from .request_bounds import BoundedProtocol
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Peer:
     """When it ends, in seconds since the epoch."""
 
 
-class PeerProtocol(HttpToolsProtocol):
+class PeerProtocol(BoundedProtocol):
     """HTTP that tells each request who sends it."""
 
     _peer: Peer | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import ssl
@@ -22,6 +23,7 @@ from federant.link.loopback import is_loopback
 from .accepting import TlsAcceptor
 from .draining import Drain, DrainGate
 from .peers import PeerProtocol, peer_of
+from .request_bounds import HEAD_SECONDS
 from .wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ class HttpService(uvicorn.Server):
     When it stops, whoever waits at the server is woken and answered, other requests under way have
     ``drain_seconds`` to end, and new ones are told to come later; a second signal ends it at once.
     With ``tls`` nothing else is spoken.  ``hourly()``, which must not block, is called at the start
-    and once an hour.
+    and once an hour.  Who has not said within ``head_seconds`` what is wanted is hung up on.
     """
 
     def __init__(
@@ -89,20 +91,24 @@ class HttpService(uvicorn.Server):
         *,
         drain_seconds: float = _DRAIN_SECONDS,
         hourly: Callable[[], None] = _nothing,
+        head_seconds: float = HEAD_SECONDS,
     ) -> None:
         async def on_the_hour() -> None:
             hourly()
 
         self._drain = Drain()
         self._drain_seconds = drain_seconds
+        self._make_protocol = functools.partial(PeerProtocol, head_seconds=head_seconds)
         super().__init__(
             uvicorn.Config(
                 DrainGate(app, self._drain),
-                http=PeerProtocol,
+                http=self._make_protocol,  # type: ignore[arg-type]
                 loop="uvloop",
                 ws="none",
                 lifespan="off",
                 access_log=False,
+                # Else whoever calls from this machine writes into the log who it is.
+                proxy_headers=False,
                 log_config=None,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -171,7 +177,7 @@ class HttpService(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def _new_protocol(self) -> asyncio.Protocol:
-        return PeerProtocol(
+        return self._make_protocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 

@@ -51,10 +51,11 @@ ServingTls = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture
 def serving_tls(kits: FederationKits) -> ServingTls:
-    """``with serving_tls(services) as url``; ``kit`` is another than the federation's server's."""
+    """``with serving_tls(services) as url``; ``kit`` is another than the federation's server's;
+    ``options`` are those of the service."""
 
     @contextmanager
-    def serve(services: Services, kit: Kit = kits.server) -> Iterator[str]:
+    def serve(services: Services, kit: Kit = kits.server, **options: Any) -> Iterator[str]:
         revocations = Revocations(services.store)
         secure = replace(
             services,
@@ -62,7 +63,7 @@ def serving_tls(kits: FederationKits) -> ServingTls:
             certificate=read_certificate(kit.certificate),
             revocations=revocations,
         )
-        service = HttpService(create_app(secure), Wakeups(), server_context(kit))
+        service = HttpService(create_app(secure), Wakeups(), server_context(kit), **options)
         revocations.cut = service.cut
         with listen("127.0.0.1", 0, secure=True) as listening:
             thread = threading.Thread(target=service.run, args=([listening],), name="tls-server")
