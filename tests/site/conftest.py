@@ -225,10 +225,23 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def secure_server(tmp_path: Path) -> Iterator[Server]:
-    """The same with kits, for two sites at most."""
-    kits = make_federation(tmp_path / "kits", sites=["site-1", "site-2"], operators=["alice"])
-    made = Server(tmp_path, kits=kits)
-    made.start()
-    yield made
-    made.close()
+def server_of(tmp_path: Path) -> Iterator[Callable[[FederationKits], Server]]:
+    """`server_of(kits)`: as `server`, by mutual TLS."""
+    with contextlib.ExitStack() as running:
+
+        def start(kits: FederationKits) -> Server:
+            made = Server(tmp_path, kits=kits)
+            made.start()
+            running.callback(made.close)
+            return made
+
+        yield start
+
+
+@pytest.fixture
+def secure_server(tmp_path: Path, server_of: Callable[[FederationKits], Server]) -> Server:
+    """As `server`, by mutual TLS, for up to two sites."""
+    kits = make_federation(
+        tmp_path / "kits", host="localhost", sites=["site-1", "site-2"], operators=["alice"]
+    )
+    return server_of(kits)

@@ -43,6 +43,7 @@ from .messages import (
     SiteState,
     SiteStateRequest,
 )
+from .patience import Patience
 
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
@@ -60,6 +61,9 @@ _BARE_EVENT_BYTES: Final = 256
 class LinkClient:
     """What a site says to its server.  Thread-safe; a long poll never holds another call up.
 
+    A call that waits at the server may be answered sooner than asked for: where something between
+    cuts connections on which nothing moves, the waits are shortened until it no longer does.
+
     Every call has the same effect when it is made twice, and is tried once: ``LinkUnavailable``
     means try again later, ``LinkRefused`` that the answer is no, ``LinkProtocolError`` that the
     other side is no server of this version.
@@ -76,6 +80,7 @@ class LinkClient:
         connections: int = 16,
     ) -> None:
         self.site = site
+        self._patience = Patience()
         self._http = HttpCaller(
             url,
             {SITE_HEADER: site},
@@ -115,8 +120,9 @@ class LinkClient:
 
         Jobs that have ended are told only if they are among ``known``.
         """
-        body = NextJobsRequest(known=dict(known), wait_seconds=wait_seconds)
-        return self._post("jobs/next", NextJobsReply, body, wait_seconds=wait_seconds).jobs
+        with self._patience.waiting(wait_seconds) as wait_seconds:
+            body = NextJobsRequest(known=dict(known), wait_seconds=wait_seconds)
+            return self._post("jobs/next", NextJobsReply, body, wait_seconds=wait_seconds).jobs
 
     def report_site_state(self, job_id: str, state: SiteState, text: str = "") -> None:
         """Say how the site stands with a job; of a text that is too long, the end."""
@@ -139,22 +145,26 @@ class LinkClient:
         Without one, the answer comes when the job's state is no longer ``running`` or the time is
         over.
         """
-        body = NextTaskRequest(
-            holder=holder,
-            holding=tuple(holding),
-            lease_seconds=lease_seconds,
-            wait_seconds=wait_seconds,
-        )
         path = f"jobs/{job_id}/tasks/next"
-        return self._post(path, NextTaskReply, body, wait_seconds=wait_seconds)
+        with self._patience.waiting(wait_seconds) as wait_seconds:
+            body = NextTaskRequest(
+                holder=holder,
+                holding=tuple(holding),
+                lease_seconds=lease_seconds,
+                wait_seconds=wait_seconds,
+            )
+            return self._post(path, NextTaskReply, body, wait_seconds=wait_seconds)
 
     def renew(
         self, task_id: str, holder: str, *, lease_seconds: float = 60.0, wait_seconds: float = 0.0
     ) -> RenewReply:
         """Keep the lease; answers early when the task is no longer to be done by the holder."""
-        body = RenewRequest(holder=holder, lease_seconds=lease_seconds, wait_seconds=wait_seconds)
         path = f"tasks/{task_id}/renew"
-        return self._post(path, RenewReply, body, wait_seconds=wait_seconds)
+        with self._patience.waiting(wait_seconds) as wait_seconds:
+            body = RenewRequest(
+                holder=holder, lease_seconds=lease_seconds, wait_seconds=wait_seconds
+            )
+            return self._post(path, RenewReply, body, wait_seconds=wait_seconds)
 
     def commit_result(
         self,
