@@ -43,6 +43,19 @@ def test_a_key_that_others_can_use_is_refused(kit: Kit, mode: int) -> None:
         load_kit(kit.folder)
 
 
+@pytest.mark.parametrize("name", ["", "kit.toml", "ca.pem", "certificate.pem"])
+def test_a_kit_that_everybody_may_change_is_refused(kit: Kit, name: str) -> None:
+    path = kit.folder / name
+    path.chmod(path.stat().st_mode | 0o002)
+    with pytest.raises(LinkConfigError, match=r"can be changed by others.*run: chmod o-w"):
+        load_kit(kit.folder)
+
+
+def test_a_kit_may_lie_where_everybody_may_add_files_of_his_own(kit: Kit) -> None:
+    kit.folder.chmod(0o1777)
+    assert load_kit(kit.folder) == kit
+
+
 def test_the_group_may_read_the_key(kit: Kit) -> None:
     kit.key.chmod(0o440)
     assert load_kit(kit.folder) == kit

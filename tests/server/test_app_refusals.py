@@ -196,6 +196,17 @@ def test_a_server_that_lives_is_ready_until_it_stops(ask: Ask, services: Service
     assert (status, body["code"]) == (503, ErrorCode.NOT_READY)
 
 
+def test_a_database_that_does_not_answer_is_told_to_the_log_only(
+    ask: Ask, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.close()
+    (tmp_path / "state.db").write_bytes(b"no database at all" * 1000)
+    status, body = ask("GET", "/health/ready")
+    assert (status, body["code"]) == (503, ErrorCode.NOT_READY)
+    assert body["message"] == "the database does not answer; the server's log has the rest"
+    assert "file is not a database" in caplog.text
+
+
 class _NotFinite:
     rc = ReturnCode.RESULT_NOT_FINITE
     text = "layer1 has NaN"

@@ -51,7 +51,8 @@ class Kit:
 def load_kit(folder: Path) -> Kit:
     """The kit in a folder.
 
-    LinkConfigError, which names the file, if something is missing or the key is not private.
+    LinkConfigError, which names the file, if something is missing, the key is not private, or
+    everybody on the machine may change the kit.
     """
     place = folder / KIT_FILE
     try:
@@ -80,7 +81,20 @@ def load_kit(folder: Path) -> Kit:
                 "copy the whole kit again"
             )
     _require_private(kit.key)
+    for path in (kit.folder, place, kit.authority, kit.certificate):
+        _require_unchanged(path)
     return kit
+
+
+def _require_unchanged(path: Path) -> None:
+    """Whoever may write there says whom this party trusts, and where it calls."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    # In a folder with the sticky bit, as /tmp has, nobody replaces another's files.
+    sticky = path.is_dir() and mode & stat.S_ISVTX
+    if mode & stat.S_IWOTH and not sticky:
+        raise LinkConfigError(
+            f"{path} can be changed by others (its permissions are {mode:o}); run: chmod o-w {path}"
+        )
 
 
 def _require_private(key: Path) -> None:

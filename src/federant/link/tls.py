@@ -114,6 +114,8 @@ def server_context(kit: Kit) -> ssl.SSLContext:
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER, kit)
     context.verify_mode = ssl.CERT_OPTIONAL
+    # Each connection shows its certificate anew: no ticket outlives what was judged then.
+    context.num_tickets = 0
     return context
 
 

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from federant.link import LinkClient
-from federant.link.tls import server_context
+from federant.link.tls import client_context, server_context
 from federant.provision import FederationKits
 from federant.server.accepting import MAX_HANDSHAKES, TlsAcceptor
 from federant.server.request_bounds import MAX_HEAD_BYTES, MAX_STRANGERS
@@ -143,6 +143,19 @@ def test_of_too_many_handshakes_that_do_not_end_the_oldest_has_to_go(
 
     with listen("127.0.0.1", 0, secure=True) as listening:
         assert uvloop.run(dial_in_vain(listening)) == b""
+
+
+def test_each_connection_shows_its_certificate_anew(url: str, kits: FederationKits) -> None:
+    context = client_context(kits.sites["site-1"])
+    with dialled(url) as one, context.wrap_socket(one, server_hostname="localhost") as first:
+        first.sendall(HEALTH + b"connection: close\r\n\r\n")
+        assert all_of(first).startswith(b"HTTP/1.1 200")
+        session = first.session
+    with (
+        dialled(url) as two,
+        context.wrap_socket(two, server_hostname="localhost", session=session) as second,
+    ):
+        assert not second.session_reused
 
 
 def test_nobody_can_write_into_the_log_from_where_the_call_comes(
