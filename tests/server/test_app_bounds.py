@@ -138,3 +138,17 @@ def test_a_sender_for_whose_blob_there_is_no_space_does_not_send_all_of_it(
     with pytest.raises(LinkUnavailable, match="make room on it"):
         link("site-1").put_blob(blob, chunks)
     assert count < 199
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        f"GET /api/v1/jobs/j/events/{1 << 63}/blob",
+        f"GET /api/v1/jobs/j/events?after={1 << 63}",
+        f"PUT /link/v1/blobs/{'a' * 64}?size={1 << 63}",
+    ],
+    ids=["event", "after", "size"],
+)
+def test_a_number_that_no_database_holds_is_refused(server_url: str, call: str) -> None:
+    status, answer = _answered(server_url, call, b"\r\n")
+    assert (status, answer["code"]) == (400, ErrorCode.BAD_REQUEST)

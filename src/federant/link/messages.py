@@ -232,7 +232,7 @@ class BlobRef(WireModel):
     """A blob by what it is: BLAKE3 digest in hex, and size in bytes."""
 
     digest: Digest
-    size: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 # ---- link: hello and jobs -------------------------------------------------------------------

@@ -35,10 +35,10 @@ OPERATOR: Final = "_operator"
 """Who owns what the operator puts; no site can be called that."""
 
 _BLOCK_BYTES: Final = 1 << 20
-_RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
-Offset = Annotated[int, Query(ge=0)]
-Size = Annotated[int, Query(ge=0)]
+Offset = Annotated[int, Query(ge=0, lt=1 << 63)]
+Size = Annotated[int, Query(ge=0, lt=1 << 63)]
 
 
 def blob_router(services: Services) -> APIRouter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from federant.link.messages import (
@@ -37,7 +37,8 @@ from .waiting import long_poll
 from .wakeups import events_topic
 from .workflow import sites_wanted
 
-After = Annotated[int, Query(ge=0)]
+Seq = Annotated[int, Path(ge=0, lt=1 << 63)]
+After = Annotated[int, Query(ge=0, lt=1 << 63)]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 WaitSeconds = Annotated[float, Query(ge=0, le=MAX_WAIT_SECONDS)]
 
@@ -101,7 +102,7 @@ def operator_router(services: Services) -> APIRouter:
     @router.get(
         "/jobs/{job_id}/events/{seq}/blob", response_class=StreamingResponse, responses=GIVES_BYTES
     )
-    def event_blob(job_id: str, seq: int, part: Range = "") -> Response:
+    def event_blob(job_id: str, seq: Seq, part: Range = "") -> Response:
         """What an event refers to: an image as a PNG file, or the whole of a long text."""
         row = store.event(job_id, seq)
         if row.blob is None:
