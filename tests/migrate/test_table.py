@@ -20,7 +20,6 @@ USED_BEYOND_THE_CLIENT = [
     ("nvflare.app_opt.xgboost.tree_based.utils", "update_model"),
     ("nvflare.app_opt.sklearn.data_loader", "load_data_for_range"),
     ("nvflare.client", "IPCAgent"),
-    ("nvflare.client.flare_agent", "FlareAgentWithCellPipe"),
 ]
 MOVED_BEYOND_THE_CLIENT = [
     ("nvflare.app_common.abstract.fl_model", "FLModel"),

@@ -242,6 +242,10 @@ def server_of(tmp_path: Path) -> Iterator[Callable[[FederationKits], Server]]:
 def secure_server(tmp_path: Path, server_of: Callable[[FederationKits], Server]) -> Server:
     """As `server`, by mutual TLS, for up to two sites."""
     kits = make_federation(
-        tmp_path / "kits", host="localhost", sites=["site-1", "site-2"], operators=["alice"]
+        tmp_path / "kits",
+        host="localhost",
+        sites=["site-1", "site-2"],
+        operators=["alice"],
+        agents=[("site-1", "gpu-7")],
     )
     return server_of(kits)

@@ -34,6 +34,7 @@ from federant.client.flare_agent import (
     CallStateError,
     FlareAgent,
     FlareAgentException,
+    FlareAgentWithCellPipe,
     Task,
 )
 from federant.client.flare_agent_with_fl_model import FlareAgentWithFLModel
@@ -54,6 +55,7 @@ __all__ = [
     "FLModel",
     "FlareAgent",
     "FlareAgentException",
+    "FlareAgentWithCellPipe",
     "FlareAgentWithFLModel",
     "JoinError",
     "ParamsType",

@@ -75,6 +75,11 @@ class MeetingPoint:
 
     def new_pipe(self) -> Pipe:
         """The trainer's end of a channel."""
+        if self.kind is PipeKind.CELL:
+            raise JoinError(
+                f"job {self.job!r} of site {self.site!r} is reached from another machine "
+                '(pipe = "cell" in the site\'s file): make a FlareAgentWithCellPipe there'
+            )
         if self.kind is PipeKind.FILE:
             return FilePipe(Mode.ACTIVE, self.pipe)
         if self.kind is PipeKind.NVFLARE_FILE:

@@ -1,6 +1,7 @@
 """Pipes between agent and client job: the interface, the messages, the handler, the transports."""
 
 from federant.pipe.base import Mode, Pipe, PipeChannelName
+from federant.pipe.cell import CellPipe
 from federant.pipe.errors import (
     PeerGoneError,
     PipeBusyError,
@@ -21,6 +22,7 @@ from federant.pipe.message import Message, MsgId, Topic
 from federant.pipe.protocol import Delivery, Outcome
 
 __all__ = [
+    "CellPipe",
     "Delivery",
     "FileAccessor",
     "FileLayout",

@@ -10,5 +10,7 @@ class PipeKind(StrEnum):
     """LocalPipe: they are on one host."""
     FILE = "file"
     """FilePipe: they share a folder."""
+    CELL = "cell"
+    """CellPipe: the trainer is on another machine, and both can dial a relay."""
     NVFLARE_FILE = "nvflare-file"
     """FilePipe in the layout of nvflare, for an end that runs that."""

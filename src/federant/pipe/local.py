@@ -27,6 +27,7 @@ from federant.pipe.local_wire import (
     INLINE_BYTES,
     Bye,
     Free,
+    Moving,
     Parcel,
     Read,
     Record,
@@ -295,7 +296,7 @@ class LocalPipe(Pipe):
                 connection.writer.give_back(record.file, recycle=record.recycle)
         elif isinstance(record, Bye):
             self._line.lost(connection, "it closed its end", clean=True)
-        else:
+        elif not isinstance(record, Moving):  # that it came is all it says
             raise PipeProtocolError(f"a {type(record).__name__} record came after the greeting")
 
     def abandon_in_child(self) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from federant.pipe.local_wire import RECORD_BYTES, Free, Read, Record, Unpacker, to_bytes
+from federant.pipe.local_wire import (
+    RECORD_BYTES,
+    Free,
+    Moving,
+    Read,
+    Record,
+    Unpacker,
+    to_bytes,
+)
 from federant.pipe.sent import SentLog
 from federant.spool import SpoolReader, SpoolWriter
 
@@ -53,7 +61,7 @@ class Connection:
 
     def shows_life(self, record: Record) -> bool:
         """Whether it is more than the echo of what was sent without waiting, as heartbeats are."""
-        if isinstance(record, Read):
+        if isinstance(record, Read | Moving):
             return self.sent.waits_for(record.seq)
         return not isinstance(record, Free)
 

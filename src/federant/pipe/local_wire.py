@@ -37,6 +37,7 @@ class Kind(StrEnum):
     MESSAGE = "msg"
     READ = "read"
     FREE = "free"
+    MOVING = "moving"
     BYE = "bye"
 
 
@@ -96,11 +97,17 @@ class Free(NamedTuple):
     recycle: bool
 
 
+class Moving(NamedTuple):
+    """Said by a cell in between: more of that parcel has reached the other machine."""
+
+    seq: int
+
+
 class Bye(NamedTuple):
     reason: str
 
 
-Record: TypeAlias = Hello | Welcome | Refuse | Parcel | Read | Free | Bye
+Record: TypeAlias = Hello | Welcome | Refuse | Parcel | Read | Free | Moving | Bye
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -114,6 +121,7 @@ _KINDS: Final[dict[str, type[Record]]] = {
     Kind.MESSAGE: Parcel,
     Kind.READ: Read,
     Kind.FREE: Free,
+    Kind.MOVING: Moving,
     Kind.BYE: Bye,
 }
 _NAMES: Final = {cls: str(kind) for kind, cls in _KINDS.items()}

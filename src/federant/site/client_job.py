@@ -36,7 +36,7 @@ from federant.link.messages import (
     SiteState,
     TaskMessage,
 )
-from federant.pipe import PipeBusyError, StoredFrame
+from federant.pipe import PipeBusyError, PipeKind, StoredFrame
 from federant.site import liveness
 from federant.site.attempt import ExchangeLimits
 from federant.site.backoff import Backoff
@@ -128,7 +128,7 @@ class ClientJob:
         )
         self._stopping = threading.Event()
         self._over = False
-        if self._supervisor.external:
+        if self._supervisor.external and trainer.pipe is not PipeKind.CELL:
             folder.write_join(job, token, self._pipes.folder)
 
     def run(self) -> int:

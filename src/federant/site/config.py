@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from federant.link import LinkConfigError, checked_url
+from federant.link import LinkConfigError, checked_url, is_loopback, is_name
 from federant.link.http import require_match
 from federant.link.identity import Role
 from federant.link.kit import Kit, load_kit
@@ -68,7 +68,10 @@ class TrainerConfig(BaseModel):
     """For a pipe that needs one: a folder that both can write to; `{site}` and `{job}` are filled
     in, relative to the site's file."""
     pipe_timeout_seconds: PositiveSeconds = 120.0
-    """For such a pipe: the silence after which a trainer on another host counts as dead."""
+    """For a pipe to another host: the silence after which a trainer there counts as dead."""
+    agent_id: str | None = None
+    """For pipe = "cell": the agent's id, by which it meets the job's client job at the relay;
+    `{site}` and `{job}` are filled in."""
     start: Start = Start.JOB
     restart: Restart = Restart.NEVER
     max_restarts: int = Field(default=3, ge=0)
@@ -123,6 +126,16 @@ class TrainerConfig(BaseModel):
         cls._knows_its_placeholders((str(value),))
         return value
 
+    @field_validator("agent_id")
+    @classmethod
+    def _can_be_an_id(cls, value: str | None) -> str | None:
+        filled = value and _PLACEHOLDER.sub(
+            lambda found: "x" if found[1] in ("site", "job") else found[0], value
+        )
+        if filled is not None and not is_name(filled):
+            raise ValueError(f"is {value!r}, but must be {NAME_RULE}, {{site}} or {{job}}")
+        return value
+
     def resolve(self, *, folder: Path, site: str, job: str) -> TrainerConfig:
         """The same with placeholders filled in and `cwd` made absolute."""
         values = {"python": sys.executable, "folder": str(folder), "site": site, "job": job}
@@ -136,6 +149,8 @@ class TrainerConfig(BaseModel):
         if self.pipe_folder is not None:
             filled = _PLACEHOLDER.sub(lambda found: values[found[1]], str(self.pipe_folder))
             update["pipe_folder"] = folder / filled
+        if self.agent_id is not None:
+            update["agent_id"] = _PLACEHOLDER.sub(lambda found: values[found[1]], self.agent_id)
         return self.model_copy(update=update)
 
     def reading_limit(self) -> float | None:
@@ -143,6 +158,22 @@ class TrainerConfig(BaseModel):
         if self.read_timeout_seconds is None and self.start is not Start.EXTERNAL:
             return 60.0
         return self.read_timeout_seconds
+
+
+class RelayConfig(BaseModel):
+    """Where the site listens for agents on other machines."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    """The address of this machine to listen on; 0.0.0.0 = all. Without a kit: loopback only."""
+    port: int = Field(ge=1, le=65535)
+
+    def url(self, *, secure: bool) -> str:
+        """Where the site's own client jobs reach it."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - compared
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if secure else 'http'}://{host}:{self.port}"
 
 
 class SiteConfig(BaseModel):
@@ -163,6 +194,8 @@ class SiteConfig(BaseModel):
     """How often in a row a client job that dies is started again."""
     keep_ended_jobs: int = Field(default=20, ge=0)
     """Of how many jobs that have ended the folders (logs) are kept; older ones are removed."""
+    relay: RelayConfig | None = None
+    """For trainers with pipe = "cell"."""
     trainers: dict[Name, TrainerConfig] = Field(default_factory=dict)
     base: Path = Path()
     """The folder of the site's file, from which its relative paths are read."""
@@ -181,14 +214,21 @@ class SiteConfig(BaseModel):
                     f'trainer {name!r} has a command and start = "external"; '
                     "an external trainer is started by its owner: take one of the two away"
                 )
-            if trainer.pipe is not PipeKind.LOCAL and trainer.pipe_folder is None:
+            has_folder = trainer.pipe not in (PipeKind.LOCAL, PipeKind.CELL)
+            if has_folder and trainer.pipe_folder is None:
                 raise ValueError(
                     f'trainer {name!r} has pipe = "{trainer.pipe}" and no pipe_folder; name a '
                     "folder that the trainer and this site can both write to"
                 )
-            if trainer.pipe is PipeKind.LOCAL and trainer.pipe_folder is not None:
+            if (trainer.pipe is PipeKind.CELL) is not (trainer.agent_id is not None):
                 raise ValueError(
-                    f'trainer {name!r} has a pipe_folder, which pipe = "local" does not use; '
+                    f'trainer {name!r}: agent_id and pipe = "cell" belong together: give both, '
+                    "or take the one away"
+                )
+            if not has_folder and trainer.pipe_folder is not None:
+                raise ValueError(
+                    f'trainer {name!r} has a pipe_folder, which pipe = "{trainer.pipe}" does not '
+                    "use; "
                     'set pipe = "file", or take pipe_folder away'
                 )
         return value
@@ -226,10 +266,27 @@ def load_config(path: Path, kit_folder: Path | None = None) -> SiteConfig:
         require_match(checked_url(config.server), kit)
     except LinkConfigError as error:
         raise SiteConfigError(f"{path}: server: {error}") from error
+    _check_relay(path, config, kit)
     folder = (base / config.folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise SiteConfigError(f"{path}: folder: {folder} is no folder; name another, or remove it")
     return config.model_copy(update={"folder": folder, "kit": kit and kit.folder})
+
+
+def _check_relay(path: Path, config: SiteConfig, kit: Kit | None) -> None:
+    if config.relay is None:
+        for name, trainer in config.trainers.items():
+            if trainer.pipe is PipeKind.CELL:
+                raise SiteConfigError(
+                    f'{path}: trainers.{name}: pipe = "cell" needs a relay; add [relay] with the '
+                    "port at which agents on other machines reach this site"
+                )
+    elif kit is None and not is_loopback(config.relay.host):
+        raise SiteConfigError(
+            f"{path}: relay.host: {config.relay.host!r} can be reached from other machines, and "
+            "without TLS everything on the way would be shown; give the site its kit, or listen "
+            "on 127.0.0.1"
+        )
 
 
 def _site_kit(path: Path, folder: Path) -> Kit:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from federant.link import LinkClient, LinkError, LinkRefused
 from federant.link.expiry import ExpiryWatch
-from federant.link.kit import load_kit
+from federant.link.kit import Kit, load_kit
 from federant.link.messages import (
     ErrorCode,
     Event,
@@ -65,7 +65,11 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
     try:
         kit = load_kit(config.kit) if config.kit else None
         look = ExpiryWatch(kit).look if kit else _nothing
-        with LinkClient(config.server, config.name, kit=kit) as link, MainThread() as main:
+        with (
+            _relay(config, kit),
+            LinkClient(config.server, config.name, kit=kit) as link,
+            MainThread() as main,
+        ):
             daemon = SiteDaemon(config, link, on_ready, look)
             daemon.start(on_failure=main.finish)
             asked = main.wait()
@@ -75,6 +79,31 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
             return 0 if asked else 1
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def _relay(config: SiteConfig, kit: Kit | None) -> Iterator[None]:
+    """Where agents on other machines meet their client jobs, if the site's file asks for it."""
+    if config.relay is None:
+        yield
+        return
+    # Only for a site that has one: it needs a library more.
+    from federant.cellnet.admission import Admission
+    from federant.cellnet.relay import RelayThread
+
+    host, port = config.relay.host, config.relay.port
+    admission = Admission(config.name, kit)
+    try:
+        relay = RelayThread(config.name, host, port, admission, admission.context())
+    except OSError as error:
+        raise SiteConfigError(
+            f"relay: {host}:{port} cannot be listened on: {error.strerror or error}; give "
+            "another port in the site's file, or stop what has this one"
+        ) from error
+    try:
+        yield
+    finally:
+        relay.stop()
 
 
 def _own_instance(folder: Path) -> str:
@@ -249,12 +278,14 @@ class SiteDaemon:
                 f"site {self._config.name} has no trainer {job.trainer!r}; its file names: {names}",
             )
             return
+        relay = self._config.relay
         job_file = JobFile(
             job_id=job.job_id,
             name=job.name,
             site=self._config.name,
             server=self._config.server,
             kit=self._config.kit,
+            relay=relay.url(secure=self._config.kit is not None) if relay else "",
             trainer=trainer.resolve(
                 folder=self._config.base, site=self._config.name, job=job.job_id
             ),

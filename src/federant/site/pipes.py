@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from federant.client.join import KIND_VARIABLE, PIPE_VARIABLE
-from federant.pipe import FileLayout, FilePipe, LocalPipe, Mode, Pipe, PipeKind
+from federant.pipe import CellPipe, FileLayout, FilePipe, LocalPipe, Mode, Pipe, PipeKind
 from federant.site.job_file import JobFile
 
 
@@ -28,6 +28,9 @@ class JobPipes:
             metrics = LocalPipe(Mode.PASSIVE, self.folder, token, job.spool_bytes)
             self._local = [tasks, metrics]
             self.tasks, self.metrics = tasks, metrics
+        elif self.kind is PipeKind.CELL:
+            self.tasks = _cell_pipe(job, self.folder, keep, defer=True)
+            self.metrics = _cell_pipe(job, self.folder, keep, defer=False)
         elif self.kind is PipeKind.NVFLARE_FILE:
             layout, timeout = FileLayout.NVFLARE, trainer.pipe_timeout_seconds
             # Made here: whichever end makes it removes it, and nvflare's does so with all in it.
@@ -56,3 +59,21 @@ class JobPipes:
 
     def environment(self) -> dict[str, str]:
         return {PIPE_VARIABLE: str(self.folder), KIND_VARIABLE: str(self.kind)}
+
+
+def _cell_pipe(job: JobFile, folder: Path, keep: Collection[Path], *, defer: bool) -> CellPipe:
+    trainer = job.trainer
+    return CellPipe(
+        Mode.PASSIVE,
+        job.site,
+        trainer.agent_id or "",
+        job.relay,
+        secure_mode=job.kit is not None,
+        workspace_dir=str(job.kit or ""),
+        root_path=folder,
+        job_id=job.job_id,
+        spool_bytes=job.spool_bytes,
+        peer_timeout=trainer.pipe_timeout_seconds,
+        defer=defer,
+        keep=keep if defer else (),
+    )

@@ -1,0 +1,87 @@
+"""Which cell may have which name at a relay: by its certificate, not by what it says of itself."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from federant.cellnet.errors import CellRefused
+from federant.cellnet.names import End, Fqcn
+from federant.cellnet.words import Refusal
+
+if TYPE_CHECKING:
+    from websockets.asyncio.server import ServerConnection
+
+    from federant.link.identity import Identity
+    from federant.link.kit import Kit
+
+
+class Admission:
+    """Of one site. Without a kit whoever reaches the relay, on its own machine, may join."""
+
+    def __init__(self, site: str, kit: Kit | None) -> None:
+        self._site = site
+        self._kit = kit
+
+    def context(self) -> ssl.SSLContext | None:
+        """How the relay speaks TLS; LinkConfigError if the kit is of no use."""
+        if self._kit is None:
+            return None
+        from federant.link.tls import server_context
+
+        return server_context(self._kit)
+
+    def identity_of(self, connection: ServerConnection) -> Identity | None:
+        """Whom the certificate names; None where no certificate is asked for."""
+        if self._kit is None:
+            return None
+        from federant.link.tls import identities_in
+
+        certificate = connection.transport.get_extra_info("peercert")
+        if not certificate:
+            raise CellRefused(
+                Refusal.FORBIDDEN,
+                f"the relay of site {self._site} asks for a certificate and none was shown; use "
+                "secure_mode=True and, as workspace_dir, the agent's startup kit",
+            )
+        found = identities_in(certificate)
+        if len(found) != 1:
+            raise CellRefused(
+                Refusal.FORBIDDEN, f"the certificate names {len(found)} parties, it must name one"
+            )
+        return found[0]
+
+    def check(self, fqcn: Fqcn, identity: Identity | None) -> None:
+        """CellRefused unless that one may be called so."""
+        if fqcn.site != self._site:
+            raise CellRefused(
+                Refusal.FORBIDDEN,
+                f"{fqcn}: this is the relay of site {self._site}; check site_name and root_url",
+            )
+        if identity is None or self._kit is None:
+            return
+        from federant.link.identity import Identity, Role
+
+        federation = self._kit.identity.federation
+        if fqcn.end is End.JOB:
+            allowed = Identity(federation, Role.SITE, self._site)
+            if identity == allowed:
+                return
+            wanted = f"the kit of {allowed.title}"
+        else:
+            job = identity.job if identity.role is Role.AGENT else ""
+            allowed = Identity(federation, Role.AGENT, fqcn.agent_id, self._site, job)
+            if identity == allowed:
+                return
+            wanted = f"the kit of agent {fqcn.agent_id} of site {self._site}"
+        raise CellRefused(
+            Refusal.FORBIDDEN,
+            f"{identity.title} may not join as {fqcn}; that takes {wanted}",
+        )
+
+    def check_job(self, identity: Identity | None, job: str) -> None:
+        """CellRefused if the agent's kit is for another job than the one that is served there."""
+        if identity is not None and identity.job and identity.job != job:
+            raise CellRefused(
+                Refusal.FORBIDDEN, f"{identity.title} may not take part in job {job or '(none)'}"
+            )

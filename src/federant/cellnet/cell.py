@@ -1,0 +1,307 @@
+"""The cell: a small process beside a pipe's end, which carries that pipe to another machine.
+
+Started by CellPipe as `python -m federant.cellnet.cell`; its order comes on the standard input,
+what it has to tell its owner goes to the standard output. It ends with its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import shutil
+import signal
+import socket
+import sys
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from websockets.asyncio.client import ClientConnection
+
+from federant.cellnet import words
+from federant.cellnet.dial import ANSWER_SECONDS, dialled
+from federant.cellnet.errors import CellError, CellProtocolError, CellRefused, NoRelayError
+from federant.cellnet.names import End, Fqcn
+from federant.cellnet.order import Order
+from federant.cellnet.owner_process import OwnerProcess
+from federant.cellnet.owner_side import OwnerSide
+from federant.cellnet.pieces import Piece, What
+from federant.cellnet.tunnel import Lane, Moved, Packet, Tunnel
+from federant.pipe import Mode
+from federant.pipe.local_place import Place
+
+_log = logging.getLogger("federant.cellnet.cell")
+
+LINGER_SECONDS: Final = 5.0
+"""How long a cell whose owner is gone goes on handing over what that one has sent."""
+_FIRST_RETRY: Final = 0.1
+_LAST_RETRY: Final = 5.0
+
+
+class Cell:
+    """Everything of one cell, in one event loop."""
+
+    def __init__(self, order: Order, owner: OwnerProcess) -> None:
+        self._order = order
+        self._owner = owner
+        mode = Mode(order.mode)
+        self._fqcn = Fqcn(order.site, order.agent_id, End.of(mode))
+        self._since = time.time()
+        self._instance = uuid.uuid4().hex
+        self._tunnel = Tunnel()
+        self._work = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._left_at = 0.0
+        place = Place(Path(order.root), mode.opposite)
+        place.channel = order.channel
+        self._side = OwnerSide(
+            place,
+            order.secret,
+            order.spool_bytes,
+            self._tunnel,
+            wake=self._work.set,
+            on_swept=self._tell_swept,
+        )
+        self._sweeps: set[int] = set()
+        self._connection: ClientConnection | None = None
+        self._joined = False
+        self._rejoin = False
+
+    async def run(self) -> int:
+        """The process's exit status: 0 after its owner, 3 where the relay does not want it."""
+        self._owner.watch(self._on_owner_gone, self._sweep)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._side.carry()),
+                group.create_task(self._miss_peer()),
+            ]
+            status = await self._stay_connected()
+            for task in tasks:
+                task.cancel()
+        await self._side.close()
+        return status
+
+    # -- the relay ---------------------------------------------------------------------------------
+
+    async def _stay_connected(self) -> int:
+        pause = _FIRST_RETRY
+        while not self._is_done():
+            try:
+                async with dialled(self._order.url, self._order.kit, self._order.site) as relay:
+                    await self._join(relay)
+                    pause = _FIRST_RETRY
+                    await self._converse(relay)
+            except CellRefused as error:
+                self._owner.tell("refused", code=error.code.value, text=str(error))
+                return 3
+            except NoRelayError as error:
+                if not self._joined:
+                    self._owner.tell("refused", code="no_relay", text=str(error))
+                    return 3
+                _log.warning("no relay fqcn=%s error=%s", self._fqcn, error)
+            except CellError as error:
+                if self._connection is not None and not self._rejoin:
+                    _log.warning("relay lost fqcn=%s error=%s", self._fqcn, error)
+                self._owner.tell("unreachable", text=str(error))
+            self._part()
+            if self._rejoin:
+                self._rejoin = False
+                continue
+            # Cells that lost one relay do not all come back to it at once.
+            await self._wait(random.uniform(0.5, 1.0) * pause)  # noqa: S311
+            pause = min(pause * 2, _LAST_RETRY)
+        return 0
+
+    async def _wait(self, seconds: float) -> None:
+        if self._leaving.is_set():
+            seconds = min(seconds, _FIRST_RETRY)
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._leaving.wait(), seconds)
+
+    async def _join(self, relay: ClientConnection) -> None:
+        order = self._order
+        join = words.Join(
+            fqcn=str(self._fqcn),
+            channel=order.channel,
+            instance=self._instance,
+            host=socket.gethostname()[:200],
+            pid=order.pid,
+            since=self._since,
+            job=order.job,
+        )
+        await relay.send(words.to_text(join))
+        try:
+            answer = await asyncio.wait_for(relay.recv(), ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise CellError(f"{order.url}: the relay does not answer") from error
+        said = _words(answer)
+        if isinstance(said, words.Refused):
+            try:
+                code = words.Refusal(said.code)
+            except ValueError:
+                code = words.Refusal.PROTOCOL
+            raise CellRefused(code, said.text)
+        if not isinstance(said, words.Joined):
+            raise NoRelayError(f"{order.url}: no relay of federant answers there")
+        self._joined = True
+        self._connection = relay
+        self._owner.tell("joined")
+
+    async def _converse(self, relay: ClientConnection) -> None:
+        """Returns once the owner is gone and what it sent is handed over; else raises CellError."""
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._receive(relay), self._send(relay), self._hand_over())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, relay: ClientConnection) -> None:
+        while True:
+            self._work.clear()
+            self._side.pump()
+            while (message := self._tunnel.next_message()) is not None:
+                await relay.send(message)
+                self._side.pump()
+            await self._work.wait()
+
+    async def _receive(self, relay: ClientConnection) -> None:
+        async for message in relay:
+            if isinstance(message, bytes):
+                for event in self._tunnel.feed(message):
+                    self._heard(event)
+            else:
+                await self._obey(relay, _words(message))
+            self._work.set()
+        raise CellError(f"{self._order.url}: the relay has closed the connection")
+
+    def _heard(self, event: object) -> None:
+        if isinstance(event, Packet):
+            self._side.receive(event)
+        elif isinstance(event, Moved):
+            self._side.moved(event.lane)
+        else:
+            self._side.ready()
+
+    async def _obey(self, relay: ClientConnection, said: words.Words) -> None:
+        if isinstance(said, words.Claim):
+            await relay.send(words.to_text(words.Holding(alive=not self._owner.is_gone())))
+        elif isinstance(said, words.Alone):
+            self._part()
+        elif isinstance(said, words.Refused):
+            code = words.Refusal.FORBIDDEN
+            raise CellRefused(code, said.text)
+        elif isinstance(said, words.Met):
+            known = said.instance == self._tunnel.peer
+            if not known and self._owner.is_gone():
+                return  # this one only hands over what is left
+            if not known:
+                self._side.reset()
+            self._tunnel.meet(said.instance, said.meeting)
+
+    def _part(self) -> None:
+        self._connection = None
+        self._tunnel.part()
+        self._side.unready()
+        for number in list(self._sweeps):
+            self._tell_swept(number)
+
+    # -- the other cell is missing -----------------------------------------------------------------
+
+    async def _miss_peer(self) -> None:
+        """Where the other cell stays away for too long, its owner counts as dead."""
+        timeout = self._order.peer_timeout
+        alone_since = time.monotonic()
+        while timeout:
+            now = time.monotonic()
+            if self._tunnel.synced or self._side.is_over:
+                alone_since = now
+            elif now - alone_since >= timeout:
+                _log.warning("peer gone fqcn=%s silent_seconds=%.0f", self._fqcn, timeout)
+                await self._begin_anew()
+                alone_since = now
+            await asyncio.sleep(max(min(timeout / 10, 1.0), 0.01))
+
+    async def _begin_anew(self) -> None:
+        """Under another instance: what was under way must not go on where it stopped."""
+        self._side.reset()
+        self._tunnel.meet("", 0)
+        self._tunnel.part()
+        self._instance = uuid.uuid4().hex
+        if self._connection is not None:
+            self._rejoin = True
+            await self._connection.close()
+
+    # -- the owner ---------------------------------------------------------------------------------
+
+    def _on_owner_gone(self) -> None:
+        self._left_at = time.monotonic()
+        self._side.owner_left()
+        self._leaving.set()
+        self._work.set()
+
+    def _is_done(self) -> bool:
+        if not self._leaving.is_set():
+            return False
+        done = self._side.is_over and self._tunnel.is_idle
+        return done or time.monotonic() - self._left_at >= LINGER_SECONDS
+
+    async def _hand_over(self) -> None:
+        """Returns once the owner is gone and what it has sent is handed over."""
+        await self._leaving.wait()
+        while not self._is_done():
+            await asyncio.sleep(0.02)
+
+    def _sweep(self, number: int) -> None:
+        if not self._tunnel.synced:
+            self._tell_swept(number)
+            return
+        self._sweeps.add(number)
+        piece = Piece(0, What.SWEEP, number.to_bytes(8, "little"))
+        self._tunnel.put(Lane.EXPRESS, piece.to_bytes())
+        self._work.set()
+
+    def _tell_swept(self, number: int) -> None:
+        self._sweeps.discard(number)
+        self._owner.tell("swept", number=number)
+
+
+def _words(message: str | bytes) -> words.Words:
+    if isinstance(message, bytes):
+        raise CellProtocolError("bytes came where words were due")
+    try:
+        return words.from_text(message)
+    except ValueError as error:
+        raise CellProtocolError(str(error)) from error
+
+
+def main() -> int:
+    """Run a cell for the process that started it."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
+    # A Ctrl-C is for the owner; the cell ends after it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as said:
+        order = Order.from_line(said.readline().decode())
+    status = asyncio.run(_run(order))
+    if order.temporary and status == 0:
+        shutil.rmtree(order.root, ignore_errors=True)
+    return status
+
+
+async def _run(order: Order) -> int:
+    return await Cell(order, OwnerProcess(order.pid)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

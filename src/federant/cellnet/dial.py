@@ -1,0 +1,151 @@
+"""How a cell reaches its relay: the address, who answers there, and in words why it could not."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+    WebSocketException,
+)
+from websockets.typing import Subprotocol
+
+from federant.cellnet import words
+from federant.cellnet.errors import CellError, CellRefused, NoRelayError
+from federant.cellnet.tunnel import PACKET_BYTES
+
+CONNECT_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 15.0
+"""For the relay to let the cell in: it may first ask another that goes by the same name."""
+PING_SECONDS: Final = 10.0
+PONG_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 1.0
+MESSAGE_BYTES: Final = PACKET_BYTES + 64
+
+_AWAY: Final = (502, 503, 504)
+
+
+@asynccontextmanager
+async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnection]:
+    """A connection to the site's relay; CellError, in words, if there is none.
+
+    Through the proxy that the environment names (https_proxy, no_proxy), if it names one.
+    """
+    context = None
+    if kit:
+        # Not needed without TLS, and not quick to import.
+        from federant.link.errors import LinkError
+
+        try:
+            context = _context(Path(kit))
+        except LinkError as error:
+            raise NoRelayError(str(error)) from error
+    try:
+        async with connect(
+            url,
+            ssl=context,
+            subprotocols=[Subprotocol(words.SUBPROTOCOL)],
+            compression=None,
+            proxy=None if _is_here(url) else True,
+            open_timeout=CONNECT_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PONG_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            max_size=MESSAGE_BYTES,
+        ) as connection:
+            if connection.subprotocol != words.SUBPROTOCOL:
+                raise NoRelayError(
+                    f"{url}: what answers there speaks WebSocket and is no relay of federant; "
+                    "check root_url"
+                )
+            if kit:
+                _require_site(connection, Path(kit), site, url)
+            yield connection
+    except CellError:
+        raise
+    except ConnectionClosed as error:
+        _raise_untrusted(error, kit, url)
+        raise CellError(f"{url}: the connection to the relay is gone: {error}") from error
+    except InvalidStatus as error:
+        status = error.response.status_code
+        text = bytes(error.response.body or b"")[:200].decode(errors="replace").strip()
+        server = error.response.headers.get("Server", "a server without a name")
+        said = f"{url}: {server} answered with HTTP {status} {text!r}"
+        if status in _AWAY:
+            raise CellError(f"{said}: the relay behind it is away") from error
+        if status in (401, 403):
+            raise CellRefused(words.Refusal.FORBIDDEN, said) from error
+        raise NoRelayError(
+            f"{said}: that is no relay of federant; root_url must be the address of the site's "
+            "relay ([relay] in the site's file)"
+        ) from error
+    except (InvalidMessage, EOFError) as error:
+        _raise_untrusted(error, kit, url)
+        if kit and isinstance(error.__cause__, EOFError):
+            raise NoRelayError(
+                f"{url}: what answers there spoke TLS and then hung up: it does not accept the "
+                f"certificate in {kit} (expired, or of another federation? its log says why); get "
+                'a new kit ("federant provision"), and check the clocks of both machines'
+            ) from error
+        raise NoRelayError(
+            f"{url}: what answers there speaks no HTTP, or another kind of it "
+            f"({error.__cause__ or error}); check scheme and port of root_url"
+        ) from error
+    except (InvalidHandshake, WebSocketException) as error:
+        _raise_untrusted(error, kit, url)
+        raise CellError(f"{url}: no connection to the relay: {error}") from error
+    except (OSError, TimeoutError) as error:
+        _raise_untrusted(error, kit, url)
+        raise CellError(
+            f"{url}: no relay answers there: {str(error) or 'it took too long'}; is the site "
+            f"running{', and does its relay speak TLS' if kit else ''}?"
+        ) from error
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "localhost" or host.startswith("127.") or host == "::1"
+
+
+def _context(kit: Path) -> ssl.SSLContext:
+    from federant.link.kit import load_kit
+    from federant.link.tls import client_context
+
+    context = client_context(load_kit(kit))
+    # The federation's authority says in the certificate which site this is, and that is asked
+    # for below; a host's name would say less, and a relay may be reached by several.
+    context.check_hostname = False
+    return context
+
+
+def _require_site(connection: ClientConnection, kit: Path, site: str, url: str) -> None:
+    from federant.link.identity import Identity, Role
+    from federant.link.kit import load_kit
+    from federant.link.tls import identities_in
+
+    found = identities_in(connection.transport.get_extra_info("peercert") or {})
+    if Identity(load_kit(kit).identity.federation, Role.SITE, site) not in found:
+        who = ", ".join(identity.title for identity in found) or "nobody in this federation"
+        raise NoRelayError(
+            f"{url}: what answers there is {who}, not the relay of site {site}; check root_url and "
+            "site_name"
+        )
+
+
+def _raise_untrusted(error: Exception, kit: str, url: str) -> None:
+    """NoRelayError if TLS is what failed."""
+    if kit:
+        from federant.link.tls import tls_error
+
+        found = tls_error(error, url)
+        if found is not None:
+            raise NoRelayError(str(found)) from error

@@ -1,0 +1,269 @@
+"""The relay: where the cells of one site meet; it passes their messages on unread.
+
+It keeps nothing: cells that come again after its death go on where they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import ssl
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from federant.cellnet import words
+from federant.cellnet.admission import Admission
+from federant.cellnet.dial import (
+    CLOSE_SECONDS,
+    MESSAGE_BYTES,
+    PING_SECONDS,
+    PONG_SECONDS,
+)
+from federant.cellnet.errors import CellRefused
+from federant.cellnet.names import End, Fqcn
+
+if TYPE_CHECKING:
+    from federant.link.identity import Identity
+
+_log = logging.getLogger(__name__)
+
+_GREETING_SECONDS: Final = 5.0
+_JOIN_SECONDS: Final = 10.0
+_CLAIM_SECONDS: Final = 3.0
+"""A cell that does not say within that time whether its owner lives is dropped."""
+_LEAVE_SECONDS: Final = 8.0
+
+
+class _Handshake(ssl.SSLObject):
+    """TLS that logs whom it does not let in: asyncio hangs up without a word to anybody."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as error:
+            _log.warning("denied reason=%s", error)
+            raise
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """A cell that has joined."""
+
+    fqcn: Fqcn
+    join: words.Join
+    connection: ServerConnection
+    identity: Identity | None
+    since: float = field(default_factory=time.time)
+    answers: asyncio.Queue[bool] = field(default_factory=asyncio.Queue)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def tell(self, said: words.Words) -> None:
+        try:
+            await self.connection.send(words.to_text(said))
+        except ConnectionClosed:
+            return  # its own task sees that too
+
+    def __str__(self) -> str:
+        opened = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.join.since))
+        return f"process {self.join.pid} on {self.join.host} since {opened}"
+
+
+class Relay:
+    """One site's. Runs in one event loop."""
+
+    def __init__(self, site: str, admission: Admission) -> None:
+        self.site = site
+        self._admission = admission
+        self._seats: dict[tuple[Fqcn, str], _Seat] = {}
+        self._changing = asyncio.Lock()
+
+    async def serve(self, host: str, port: int, context: ssl.SSLContext | None) -> Server:
+        """Listens; OSError if the port cannot be had."""
+        if context is not None:
+            context.sslobject_class = _Handshake
+        return await serve(
+            self._serve_cell,
+            host,
+            port,
+            ssl=context,
+            subprotocols=[Subprotocol(words.SUBPROTOCOL)],
+            compression=None,
+            process_request=self._admit_request,
+            server_header="federant-relay",
+            open_timeout=_GREETING_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PONG_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            max_size=MESSAGE_BYTES,
+        )
+
+    def _admit_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        if request.path != words.PATH:
+            return connection.respond(
+                HTTPStatus.NOT_FOUND, f"This is the relay of site {self.site}, for cells only.\n"
+            )
+        try:
+            self._admission.identity_of(connection)
+        except CellRefused as error:
+            self._log_denial(connection, "", str(error))
+            return connection.respond(HTTPStatus.FORBIDDEN, f"{error}\n")
+        return None
+
+    async def _serve_cell(self, connection: ServerConnection) -> None:
+        name = ""
+        try:
+            async with asyncio.timeout(_JOIN_SECONDS):
+                said = words.from_text(str(await connection.recv(decode=True)))
+            if not isinstance(said, words.Join):
+                raise ValueError("the first message is no join")  # noqa: TRY301
+            name = said.fqcn
+            identity = self._admission.identity_of(connection)
+            seat = _Seat(Fqcn.parse(said.fqcn), said, connection, identity)
+            self._admission.check(seat.fqcn, identity)
+            await self._sit_down(seat)
+        except (ValueError, CellRefused, TimeoutError) as error:
+            code = error.code if isinstance(error, CellRefused) else words.Refusal.PROTOCOL
+            self._log_denial(connection, name, str(error))
+            await connection.send(words.to_text(words.Refused(code.value, str(error)[:1000])))
+            return
+        try:
+            await self._pass_on(seat)
+        except (ValueError, ConnectionClosed) as error:
+            _log.debug("cell left fqcn=%s reason=%s", seat.fqcn, error)
+        finally:
+            await self._stand_up(seat)
+
+    async def _pass_on(self, seat: _Seat) -> None:
+        """Hands the cell's messages to the other one, as fast as that takes them."""
+        async for message in seat.connection:
+            if isinstance(message, str):
+                said = words.from_text(message)
+                if isinstance(said, words.Holding):
+                    seat.answers.put_nowait(said.alive)
+                continue
+            other = self._other(seat)
+            if other is not None:
+                try:
+                    await other.connection.send(message)
+                except ConnectionClosed:
+                    continue  # it is sent again when they meet again
+
+    # -- who is there ------------------------------------------------------------------------------
+
+    def _other(self, seat: _Seat) -> _Seat | None:
+        return self._seats.get((seat.fqcn.opposite, seat.join.channel))
+
+    async def _sit_down(self, seat: _Seat) -> None:
+        key = (seat.fqcn, seat.join.channel)
+        while (holder := self._seats.get(key)) is not None:
+            if holder.join.instance != seat.join.instance:
+                await self._require_gone(holder, seat)
+            if self._seats.get(key) is holder:
+                del self._seats[key]
+                await holder.connection.close()
+        self._seats[key] = seat
+        _log.info("cell joined fqcn=%s channel=%s who=%s", seat.fqcn, seat.join.channel, seat)
+        await seat.tell(words.Joined(self.site))
+        other = self._other(seat)
+        if other is not None:
+            await self._bring_together(seat, other)
+
+    async def _bring_together(self, seat: _Seat, other: _Seat) -> None:
+        agent, job = (seat, other) if seat.fqcn.end is End.AGENT else (other, seat)
+        try:
+            self._admission.check_job(agent.identity, job.join.job)
+        except CellRefused as error:
+            self._log_denial(agent.connection, str(agent.fqcn), str(error))
+            await agent.tell(words.Refused(error.code.value, str(error)))
+            await agent.connection.close()
+            return
+        meeting = 1 + secrets.randbelow((1 << 63) - 1)
+        await seat.tell(words.Met(other.join.instance, meeting))
+        await other.tell(words.Met(seat.join.instance, meeting))
+
+    async def _require_gone(self, holder: _Seat, seat: _Seat) -> None:
+        """CellRefused if the one that has the name lives; else returns when it has left."""
+        await holder.tell(words.Claim())
+        try:
+            async with asyncio.timeout(_CLAIM_SECONDS):
+                gone = asyncio.ensure_future(holder.gone.wait())
+                answer = asyncio.ensure_future(holder.answers.get())
+                done, left = await asyncio.wait((gone, answer), return_when=asyncio.FIRST_COMPLETED)
+                for task in left:
+                    task.cancel()
+        except TimeoutError:
+            _log.warning("silent cell dropped fqcn=%s who=%s", holder.fqcn, holder)
+            return
+        if answer in done and answer.result():
+            raise CellRefused(
+                words.Refusal.BUSY,
+                f"{seat.fqcn}: channel {seat.join.channel!r} is held by {holder}; an agent_id is "
+                "for one agent at a time: end that one, or use another agent_id",
+            )
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await holder.gone.wait()
+        except TimeoutError:
+            _log.warning("leaving cell dropped fqcn=%s who=%s", holder.fqcn, holder)
+
+    async def _stand_up(self, seat: _Seat) -> None:
+        key = (seat.fqcn, seat.join.channel)
+        seat.gone.set()
+        if self._seats.get(key) is seat:
+            del self._seats[key]
+            _log.info("cell left fqcn=%s channel=%s", seat.fqcn, seat.join.channel)
+            other = self._other(seat)
+            if other is not None:
+                await other.tell(words.Alone())
+
+    def _log_denial(self, connection: ServerConnection, name: str, reason: str) -> None:
+        host, port = (connection.remote_address or ("?", 0))[:2]
+        _log.warning("denied client=%s:%s fqcn=%r reason=%s", host, port, name[:200], reason)
+
+
+class RelayThread:
+    """A relay in a thread of its own, for a process that does other things too."""
+
+    def __init__(
+        self, site: str, host: str, port: int, admission: Admission, context: ssl.SSLContext | None
+    ) -> None:
+        """Returns once the relay listens; OSError if the port cannot be had."""
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        listening: Future[int] = Future()
+
+        async def run() -> None:
+            async with await Relay(site, admission).serve(host, port, context) as server:
+                listening.set_result(next(iter(server.sockets)).getsockname()[1])
+                await self._stop.wait()
+
+        def work() -> None:
+            try:
+                self._loop.run_until_complete(run())
+            except OSError as error:
+                listening.set_exception(error)
+            finally:
+                self._loop.close()
+
+        self._thread = threading.Thread(target=work, name="site-relay", daemon=True)
+        self._thread.start()
+        self.port = listening.result()
+        """The one that it listens on, also where 0 was given."""
+
+    def stop(self) -> None:
+        """Closes every connection; may be called twice."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()

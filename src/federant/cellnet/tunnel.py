@@ -1,0 +1,222 @@
+"""Two cells' machine: numbered packets in two lanes, sent again after a cut; no input or output.
+
+Each lane arrives in order and whole, whatever connections come and go in between. EXPRESS packets
+go out before BULK ones, which are small enough that nobody waits long behind one. A lane takes no
+more than its window until the other end has consumed what came: so nothing piles up on the way.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from federant.cellnet.errors import CellProtocolError
+
+CHUNK_BYTES: Final = 256 * 1024
+"""The most of a large message in one packet."""
+PACKET_BYTES: Final = 320 * 1024
+"""The most that any packet has."""
+
+
+class Lane(IntEnum):
+    EXPRESS = 0
+    BULK = 1
+
+
+WINDOW_BYTES: Final = {Lane.EXPRESS: 1 << 20, Lane.BULK: 2 << 20}
+"""How much of a lane may be under way, not yet consumed by the other end."""
+
+
+class _Kind(IntEnum):
+    SYNC = 0
+    """What this end has received so far, in each lane; the first message of a meeting."""
+    PACKET = 1
+    ACK = 2
+
+
+_HEAD: Final = struct.Struct("<QBBQ")  # meeting, kind, lane, number
+_SYNC: Final = struct.Struct("<QQ")
+
+
+class Packet(NamedTuple):
+    """A packet of the other end, in its place."""
+
+    lane: Lane
+    body: bytes
+
+
+class Synced(NamedTuple):
+    """The other end is ready in this meeting."""
+
+
+class Moved(NamedTuple):
+    """The other end has consumed more of a lane."""
+
+    lane: Lane
+
+
+@dataclass(slots=True)
+class _State:
+    """One lane, both directions."""
+
+    kept: dict[int, bytes] = field(default_factory=dict)
+    """What the other end is not known to have received."""
+    under_way: deque[tuple[int, int]] = field(default_factory=deque)
+    """Number and size of what it is not known to have consumed."""
+    bytes_under_way: int = 0
+    put: int = 0
+    sent: int = 0
+    received: int = 0
+    consumed: int = 0
+    told: int = 0
+
+
+class Tunnel:
+    """One end. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self.peer = ""
+        """The instance of the cell at the other end that was met last."""
+        self._lanes = {lane: _State() for lane in Lane}
+        self._meeting = 0
+        self._sync_due = False
+        self._synced = False
+        self.resent_bytes = 0
+        """How much went out again after cuts."""
+
+    # -- meetings ----------------------------------------------------------------------------------
+
+    def meet(self, peer: str, meeting: int) -> None:
+        """The relay has brought the two together, again perhaps.
+
+        With another peer than the last one everything begins anew: what was under way is void.
+        """
+        if peer != self.peer:
+            self._lanes = {lane: _State() for lane in Lane}
+            self.peer = peer
+        self._meeting = meeting
+        self._sync_due, self._synced = True, False
+
+    def part(self) -> None:
+        """The connection is gone, or the other end's is; what is under way is kept."""
+        self._meeting = 0
+        self._sync_due = self._synced = False
+
+    @property
+    def synced(self) -> bool:
+        """Whether both ends are ready in this meeting."""
+        return self._synced
+
+    # -- out ---------------------------------------------------------------------------------------
+
+    def has_room(self, lane: Lane) -> bool:
+        return self._lanes[lane].bytes_under_way < WINDOW_BYTES[lane]
+
+    def is_sent(self, lane: Lane) -> bool:
+        """Whether everything in the lane went out in this meeting, or an earlier one."""
+        return not self._lanes[lane].kept or (
+            self._synced and self._lanes[lane].sent == self._lanes[lane].put
+        )
+
+    def is_consumed(self, lane: Lane) -> bool:
+        """Whether the other end is done with everything in the lane."""
+        return not self._lanes[lane].under_way
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the other end has consumed all that was put, and knows the same of this end."""
+        return not any(
+            state.under_way or state.consumed > state.told for state in self._lanes.values()
+        )
+
+    def put(self, lane: Lane, body: bytes) -> None:
+        """Takes a packet; the caller looks for room first, or else keeps things bounded."""
+        if len(body) > PACKET_BYTES:
+            raise ValueError(f"a packet has at most {PACKET_BYTES} bytes, got {len(body)}")
+        state = self._lanes[lane]
+        state.put += 1
+        state.kept[state.put] = body
+        state.under_way.append((state.put, len(body)))
+        state.bytes_under_way += len(body)
+
+    def next_message(self) -> bytes | None:
+        """The next message for the other end; None if there is nothing to be sent now."""
+        if self._sync_due:
+            self._sync_due = False
+            for state in self._lanes.values():
+                state.told = 0  # it may not have come
+            received = _SYNC.pack(*(self._lanes[lane].received for lane in Lane))
+            return _HEAD.pack(self._meeting, _Kind.SYNC, 0, 0) + received
+        if not self._synced:
+            return None
+        for lane, state in self._lanes.items():
+            if state.consumed > state.told:
+                state.told = state.consumed
+                return _HEAD.pack(self._meeting, _Kind.ACK, lane, state.consumed)
+        for lane, state in self._lanes.items():
+            if state.sent < state.put:
+                state.sent += 1
+                head = _HEAD.pack(self._meeting, _Kind.PACKET, lane, state.sent)
+                return head + state.kept[state.sent]
+        return None
+
+    # -- in ----------------------------------------------------------------------------------------
+
+    def feed(self, message: bytes) -> Iterator[Packet | Synced | Moved]:
+        """What a message of the other end brings; CellProtocolError for what none sends.
+
+        What belongs to an earlier meeting, or came already, brings nothing.
+        """
+        if len(message) < _HEAD.size:
+            raise CellProtocolError(f"a message of {len(message)} bytes is too short")
+        meeting, kind, lane_number, number = _HEAD.unpack_from(message)
+        body = message[_HEAD.size :]
+        if not self._meeting or meeting != self._meeting:
+            return
+        if kind not in set(_Kind) or lane_number not in set(Lane):
+            raise CellProtocolError(f"a message of kind {kind} in lane {lane_number} came")
+        lane = Lane(lane_number)
+        if kind == _Kind.SYNC:
+            self._resume(body)
+            yield Synced()
+        elif kind == _Kind.ACK:
+            self._consumed_there(lane, number)
+            yield Moved(lane)
+        elif len(body) > PACKET_BYTES:
+            raise CellProtocolError(f"a packet of {len(body)} bytes came")
+        elif number == self._lanes[lane].received + 1:
+            self._lanes[lane].received = number
+            yield Packet(lane, body)
+
+    def consumed(self, lane: Lane) -> None:
+        """The oldest packet of that lane that was received and not consumed is done with."""
+        state = self._lanes[lane]
+        if state.consumed >= state.received:
+            raise ValueError(f"all {state.received} packets of {lane.name} are consumed already")
+        state.consumed += 1
+
+    def _resume(self, body: bytes) -> None:
+        if len(body) != _SYNC.size:
+            raise CellProtocolError(f"a SYNC message has {len(body)} bytes")
+        for state, received in zip(self._lanes.values(), _SYNC.unpack(body), strict=True):
+            if received > state.put:
+                raise CellProtocolError(f"packet {received} came, {state.put} were sent")
+            for number in [number for number in state.kept if number <= received]:
+                del state.kept[number]
+            again = [len(part) for number, part in state.kept.items() if number <= state.sent]
+            self.resent_bytes += sum(again)
+            state.sent = received
+        self._synced = True
+
+    def _consumed_there(self, lane: Lane, number: int) -> None:
+        state = self._lanes[lane]
+        if number > state.put:
+            raise CellProtocolError(f"packet {number} is acknowledged, {state.put} were sent")
+        while state.under_way and state.under_way[0][0] <= number:
+            done, size = state.under_way.popleft()
+            state.bytes_under_way -= size
+            state.kept.pop(done, None)

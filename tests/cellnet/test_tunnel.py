@@ -1,0 +1,171 @@
+"""Two tunnels: whatever is cut in between, each lane arrives whole and in order; hostile bytes."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from federant.cellnet import CellProtocolError
+from federant.cellnet.pieces import Piece, What, parcel_in, record_in
+from federant.cellnet.tunnel import CHUNK_BYTES, WINDOW_BYTES, Lane, Moved, Packet, Synced, Tunnel
+
+
+class Ends:
+    """Two tunnels and the wires between them, which can be cut."""
+
+    def __init__(self) -> None:
+        self.tunnels = (Tunnel(), Tunnel())
+        self.came: tuple[list[Packet], list[Packet]] = ([], [])
+        self.meetings = 0
+        self.meet()
+
+    def meet(self) -> None:
+        self.meetings += 1
+        self.wires: tuple[list[bytes], list[bytes]] = ([], [])
+        for tunnel, peer in zip(self.tunnels, ("b", "a"), strict=True):
+            tunnel.meet(peer, self.meetings)
+
+    def send_one(self, end: int) -> bool:
+        message = self.tunnels[end].next_message()
+        if message is not None:
+            self.wires[1 - end].append(message)
+        return message is not None
+
+    def receive_one(self, end: int) -> bool:
+        if not self.wires[end]:
+            return False
+        for event in self.tunnels[end].feed(self.wires[end].pop(0)):
+            if isinstance(event, Packet):
+                self.came[end].append(event)
+                self.tunnels[end].consumed(event.lane)
+        return True
+
+    def settle(self) -> None:
+        steps = [(step, end) for end in (0, 1) for step in (self.send_one, self.receive_one)]
+        while sum(step(end) for step, end in steps):
+            pass
+
+    def of(self, end: int, lane: Lane) -> list[bytes]:
+        return [packet.body for packet in self.came[end] if packet.lane is lane]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["express", "bulk", "send", "receive", "cut"]), st.integers(0, 1))
+    )
+)
+def test_both_lanes_arrive_whole_and_in_order_whatever_is_cut(steps: list[tuple[str, int]]) -> None:
+    ends = Ends()
+    put: dict[tuple[int, Lane], list[bytes]] = {}
+    for number, (step, end) in enumerate(steps):
+        if step in ("express", "bulk"):
+            lane = Lane[step.upper()]
+            body = str(number).encode()
+            ends.tunnels[end].put(lane, body)
+            put.setdefault((end, lane), []).append(body)
+        elif step == "cut":
+            ends.meet()
+        else:
+            (ends.send_one if step == "send" else ends.receive_one)(end)
+    ends.settle()
+    for end in (0, 1):
+        for lane in Lane:
+            assert ends.of(1 - end, lane) == put.get((end, lane), [])
+        assert ends.tunnels[end].is_idle
+
+
+def test_small_messages_go_before_what_is_large() -> None:
+    ends = Ends()
+    ends.settle()
+    sender = ends.tunnels[0]
+    while sender.has_room(Lane.BULK):
+        sender.put(Lane.BULK, bytes(CHUNK_BYTES))
+    ends.send_one(0)
+    sender.put(Lane.EXPRESS, b"heartbeat")
+    ends.settle()
+    assert [packet.lane for packet in ends.came[1]][:2] == [Lane.BULK, Lane.EXPRESS]
+
+
+def test_a_lane_takes_no_more_than_its_window_until_the_other_end_has_consumed_it() -> None:
+    ends = Ends()
+    sender, receiver = ends.tunnels
+    put = 0
+    while sender.has_room(Lane.BULK):
+        sender.put(Lane.BULK, bytes(CHUNK_BYTES))
+        put += CHUNK_BYTES
+    assert put == WINDOW_BYTES[Lane.BULK]
+    ends.send_one(0)
+    ends.send_one(1)
+    ends.receive_one(0)
+    ends.receive_one(1)
+    while ends.send_one(0):
+        pass
+    for message in ends.wires[1]:
+        assert all(isinstance(event, Packet) for event in receiver.feed(message))
+    assert receiver.next_message() is None
+    receiver.consumed(Lane.BULK)
+    ends.send_one(1)
+    assert list(sender.feed(ends.wires[0].pop())) == [Moved(Lane.BULK)]
+    assert sender.has_room(Lane.BULK)
+
+
+def test_a_cut_costs_no_more_than_what_was_under_way() -> None:
+    ends = Ends()
+    ends.settle()
+    sender = ends.tunnels[0]
+    for _ in range(4):
+        sender.put(Lane.BULK, bytes(1000))
+        ends.send_one(0)
+    ends.receive_one(1)
+    ends.meet()
+    ends.settle()
+    assert len(ends.of(1, Lane.BULK)) == 4
+    assert sender.resent_bytes == 3000
+
+
+def test_with_another_peer_everything_begins_anew() -> None:
+    ends = Ends()
+    ends.tunnels[0].put(Lane.EXPRESS, b"for the one that is gone")
+    ends.tunnels[0].meet("c", 7)
+    assert ends.tunnels[0].is_idle
+    other = Tunnel()
+    other.meet("a", 7)
+    message = other.next_message()
+    assert message is not None
+    assert list(ends.tunnels[0].feed(message)) == [Synced()]
+
+
+def test_what_belongs_to_an_earlier_meeting_brings_nothing() -> None:
+    ends = Ends()
+    ends.settle()
+    ends.tunnels[0].put(Lane.EXPRESS, b"late")
+    ends.send_one(0)
+    late = ends.wires[1].pop()
+    ends.meet()
+    assert list(ends.tunnels[1].feed(late)) == []
+
+
+@given(st.binary(max_size=60), st.booleans())
+def test_hostile_bytes_are_a_protocol_error_or_nothing(junk: bytes, in_meeting: bool) -> None:
+    ends = Ends()
+    ends.settle()
+    message = (1).to_bytes(8, "little") + junk if in_meeting else junk
+    with contextlib.suppress(CellProtocolError):
+        for event in ends.tunnels[0].feed(message):
+            assert isinstance(event, Packet | Synced | Moved)
+
+
+@given(st.binary(max_size=200))
+def test_hostile_pieces_are_a_protocol_error(junk: bytes) -> None:
+    with contextlib.suppress(CellProtocolError):
+        piece = Piece.from_bytes(junk)
+        assert piece.to_bytes() == junk
+    for what in (What.RECORD, What.FILE):
+        with pytest.raises(CellProtocolError):
+            record_in(Piece(1, what, junk))
+        with pytest.raises(CellProtocolError):
+            parcel_in(Piece(1, What.FILE, junk))
