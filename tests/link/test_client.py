@@ -1,8 +1,10 @@
 """The link's client against a scripted server: addresses, errors, and transfers that are cut."""
 
+import gzip
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,26 @@ def test_an_answer_that_is_no_answer_of_the_link_is_named(scripted: Scripted, bo
         pytest.raises(LinkProtocolError, match="is not what this version of the link says"),
     ):
         client.hello("run")
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "500 Internal Server Error"])
+def test_an_answer_that_does_not_end_is_not_kept_in_memory(scripted: Scripted, status: str) -> None:
+    scripted.answer(_http(b" " * 1001, status, length=1 << 60))
+    with (
+        closing(HttpCaller(scripted.url, max_answer_bytes=1000)) as caller,
+        pytest.raises(LinkProtocolError, match="answers with more than 1000 bytes"),
+    ):
+        caller.call("GET", "/", Done)
+
+
+def test_a_packed_answer_is_not_unpacked(scripted: Scripted) -> None:
+    body = gzip.compress(b'{"ok":true}')  # a short one can be very long unpacked
+    scripted.answer(_http(body).replace(b"\r\n\r\n", b"\r\ncontent-encoding: gzip\r\n\r\n", 1))
+    with (
+        closing(HttpCaller(scripted.url)) as caller,
+        pytest.raises(LinkProtocolError, match="is not what this version of the link says"),
+    ):
+        caller.call("GET", "/", Done)
 
 
 def test_every_call_says_who_calls_and_in_which_version(scripted: Scripted) -> None:

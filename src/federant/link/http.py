@@ -36,6 +36,8 @@ _Reply = TypeVar("_Reply", bound=BaseModel)
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 30.0
 CHUNK_BYTES: Final = 1 << 20
+MAX_ANSWER_BYTES: Final = 256 << 20
+"""Of a message; blobs go to the disk as they come.  The longest are ten thousand events."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -98,11 +100,13 @@ class HttpCaller:
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
         connections: int = 16,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self.url = checked_url(url)
         self._headers = {VERSION_HEADER: str(VERSION), **(headers or {})}
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
+        self._max_answer_bytes = max_answer_bytes
         self._proxy = None if kit is None else proxy_for(self.url)
         self._pool = _pool(self.url, kit, self._proxy, connections, read_seconds)
 
@@ -121,18 +125,18 @@ class HttpCaller:
         """Send a message and read the answer."""
         data = None if body is None else body.model_dump_json().encode()
         with self._request(method, path, data, _JSON, wait_seconds=wait_seconds) as response:
-            return _parse(reply, response.read(), self._where(method, path))
+            return _parse(reply, self._all_of(response), self._where(method, path))
 
     def look(self, path: str) -> Answer:
         """GET without a judgement: an answer that refuses is one too."""
         with self._request("GET", path, None, _JSON, judge=False) as response:
-            return Answer(response.status, response.headers, response.read())
+            return Answer(response.status, response.headers, self._all_of(response))
 
     def send(self, path: str, chunks: Iterable[Buffer], size: int, reply: type[_Reply]) -> _Reply:
         """PUT ``size`` bytes, as the chunks yield them, and read the answer."""
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
         with self._request("PUT", path, chunks, headers) as response:
-            return _parse(reply, response.read(), self._where("PUT", path))
+            return _parse(reply, self._all_of(response), self._where("PUT", path))
 
     @contextmanager
     def receive(self, path: str, start: int = 0) -> Iterator[Iterator[bytes]]:
@@ -177,7 +181,7 @@ class HttpCaller:
             )  # fmt: skip
             try:
                 if judge and response.status >= 300:
-                    raise _refusal(response, self._where(method, path))
+                    raise self._refusal(response, self._where(method, path))
                 yield response
             finally:
                 # What was not read is not worth reading: the connection goes, not the time.
@@ -197,6 +201,31 @@ class HttpCaller:
             raise LinkUnavailable(
                 f"{self._where(method, path)} gave no answer{way}: {error}; try again"
             ) from error
+
+    def _all_of(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        found = bytearray()
+        for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+            found += chunk
+            if len(found) > self._max_answer_bytes:
+                raise LinkProtocolError(
+                    f"{self.url} answers with more than {self._max_answer_bytes} bytes, which no "
+                    "server of a federation does; is the address right?"
+                )
+        return bytes(found)
+
+    def _refusal(
+        self, response: urllib3.BaseHTTPResponse, where: str
+    ) -> LinkRefused | LinkUnavailable:
+        text = self._all_of(response)
+        try:
+            body = ErrorBody.model_validate_json(text)
+        except ValidationError:
+            body = ErrorBody(code=f"http_{response.status}", message=repr(text[:200]))
+        if response.status >= 500:
+            return LinkUnavailable(
+                f"{where} failed with {response.status} {body.code}: {body.message}"
+            )
+        return LinkRefused(body.code, body.message, status=response.status)
 
     def _where(self, method: str, path: str) -> str:
         return f"{method} {self.url}{path}"
@@ -243,17 +272,6 @@ def _pool(
 def _hung_up(error: Exception) -> bool:
     """Whether the other side closed the connection instead of answering."""
     return isinstance(error, ProtocolError) and isinstance(error.args[-1], RemoteDisconnected)
-
-
-def _refusal(response: urllib3.BaseHTTPResponse, where: str) -> LinkRefused | LinkUnavailable:
-    text = response.read()
-    try:
-        body = ErrorBody.model_validate_json(text)
-    except ValidationError:
-        body = ErrorBody(code=f"http_{response.status}", message=repr(text[:200]))
-    if response.status >= 500:
-        return LinkUnavailable(f"{where} failed with {response.status} {body.code}: {body.message}")
-    return LinkRefused(body.code, body.message, status=response.status)
 
 
 def _parse(reply: type[_Reply], text: bytes, where: str) -> _Reply:
