@@ -22,7 +22,9 @@ KEEP_ALIVE_SECONDS: Final = 20
 """After that long without a byte the kernel asks whether the other side is still there."""
 KEEP_ALIVE_TRIES: Final = 3
 UNACKNOWLEDGED_SECONDS: Final = 60
-"""A side that acknowledges nothing of what was sent to it for that long is gone."""
+"""A side that acknowledges nothing of what was sent to it for that long is gone, to the server."""
+_DIALLED_UNACKNOWLEDGED_SECONDS: Final = 20
+"""The same to the one that dials: it may have another address by now, and tries again at once."""
 _UNSENT_BYTES: Final = 256 << 10
 """More the kernel does not take of what it cannot send yet: what it has taken counts as sent."""
 
@@ -53,6 +55,7 @@ LIVENESS_OPTIONS: Final[tuple[Option, ...]] = (
 _DIALLED: Final[list[Option]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     *LIVENESS_OPTIONS,
+    *_tcp("TCP_USER_TIMEOUT", _DIALLED_UNACKNOWLEDGED_SECONDS * 1000),
     *_tcp("TCP_NOTSENT_LOWAT", _UNSENT_BYTES),
 ]
 
