@@ -143,6 +143,7 @@ def _back_to_the_first_tables(path: Path) -> None:
             "ALTER TABLE job_sites DROP COLUMN metrics_dropped",
             "DROP TABLE metrics",
             "DROP TABLE sink_cursors",
+            "DROP TABLE revocations",
             "UPDATE alembic_version SET version_num = '0001'",
         ):
             conn.execute(text(statement))
