@@ -34,6 +34,16 @@ MESSAGE_BYTES: Final = PACKET_BYTES + 64
 _AWAY: Final = (502, 503, 504)
 
 
+class _Connection(ClientConnection):
+    """One that remembers why TLS ended it: who is refused hears of it after the handshake."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        failed = self.protocol.handshake_exc
+        if failed is not None and isinstance(exc, ssl.SSLError):
+            failed.__cause__ = exc
+
+
 @asynccontextmanager
 async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnection]:
     """A connection to the site's relay; CellError, in words, if there is none.
@@ -53,6 +63,7 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
         async with connect(
             url,
             ssl=context,
+            create_connection=_Connection,
             subprotocols=[Subprotocol(words.SUBPROTOCOL)],
             compression=None,
             proxy=None if _is_here(url) else True,
@@ -90,11 +101,11 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
         ) from error
     except (InvalidMessage, EOFError) as error:
         _raise_untrusted(error, kit, url)
-        if kit and isinstance(error.__cause__, EOFError):
-            raise NoRelayError(
-                f"{url}: what answers there spoke TLS and then hung up: it does not accept the "
-                f"certificate in {kit} (expired, or of another federation? its log says why); get "
-                'a new kit ("federant provision"), and check the clocks of both machines'
+        if isinstance(error.__cause__, EOFError):
+            # A relay that is being started again does so too; one that refuses says so by TLS.
+            raise CellError(
+                f"{url}: what answers there hung up without a word; is it the site's relay, and "
+                f"does it speak TLS{'' if kit else ' only'}? check root_url"
             ) from error
         raise NoRelayError(
             f"{url}: what answers there speaks no HTTP, or another kind of it "

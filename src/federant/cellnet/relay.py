@@ -44,19 +44,6 @@ _CLAIM_SECONDS: Final = 3.0
 _LEAVE_SECONDS: Final = 8.0
 
 
-class _Handshake(ssl.SSLObject):
-    """TLS that logs whom it does not let in: asyncio hangs up without a word to anybody."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except ssl.SSLWantReadError:
-            raise
-        except ssl.SSLError as error:
-            _log.warning("denied reason=%s", error)
-            raise
-
-
 @dataclass(slots=True, eq=False)
 class _Seat:
     """A cell that has joined."""
@@ -92,7 +79,9 @@ class Relay:
     async def serve(self, host: str, port: int, context: ssl.SSLContext | None) -> Server:
         """Listens; OSError if the port cannot be had."""
         if context is not None:
-            context.sslobject_class = _Handshake
+            from federant.link.handshake import Handshake
+
+            context.sslobject_class = Handshake
         return await serve(
             self._serve_cell,
             host,

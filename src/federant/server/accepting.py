@@ -1,18 +1,15 @@
-"""Takes connections and shakes hands by TLS, telling both sides why where that fails.
-
-asyncio's own server drops a client whose certificate it does not accept: the client is not sent the
-alert that says why, and nothing is logged.
-"""
+"""Takes connections and shakes hands by TLS, as many at a time as there may be."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
+
+from federant.link.handshake import Handshake, handshake_client
 
 _log = logging.getLogger(__name__)
 
@@ -22,26 +19,6 @@ MAX_HANDSHAKES: Final = 128
 who begins many and ends none cannot take all descriptors of the process."""
 _PAUSE_SECONDS: Final = 1.0
 """After a connection could not be taken: there are no descriptors, say."""
-
-_client: contextvars.ContextVar[str] = contextvars.ContextVar("client")
-
-
-class _Handshake(ssl.SSLObject):
-    """One that lets the alert out with which it refuses a certificate."""
-
-    _failure: ssl.SSLError | None = None
-
-    def do_handshake(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        try:
-            super().do_handshake()
-        except ssl.SSLCertVerificationError as error:
-            _log.warning("denied client=%s reason=%r", _client.get(), error.verify_message)
-            self._failure = error
-            # Whoever drives this sends what is to be sent and waits for the other side, which
-            # reads the alert and goes; else the handshake's time ends it.
-            raise ssl.SSLWantReadError("the alert is on its way") from error
 
 
 class TlsAcceptor:
@@ -56,7 +33,7 @@ class TlsAcceptor:
         protocol: Callable[[], asyncio.Protocol],
         handshake_seconds: float = _HANDSHAKE_SECONDS,
     ) -> None:
-        context.sslobject_class = _Handshake
+        context.sslobject_class = Handshake
         self._context = context
         self._protocol = protocol
         self._handshake_seconds = handshake_seconds
@@ -90,7 +67,7 @@ class TlsAcceptor:
         self._handshakes.pop(task, None)
 
     async def _shake_hands(self, connection: socket.socket, client: str) -> None:
-        _client.set(client)
+        handshake_client.set(client)
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
@@ -99,10 +76,8 @@ class TlsAcceptor:
                 ssl=self._context,
                 ssl_handshake_timeout=self._handshake_seconds,
             )
-        except ssl.SSLCertVerificationError:
+        except ssl.SSLError:
             pass  # said when it was met
-        except ssl.SSLError as error:
-            _log.warning("denied client=%s reason=%r", client, error.reason or str(error))
         except OSError as error:
             _log.debug("gone while shaking hands client=%s error=%s", client, error)
 
