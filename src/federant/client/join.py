@@ -27,7 +27,7 @@ SPOOL_VARIABLE = "FEDERANT_SPOOL_BYTES"
 FILE_VARIABLE = "FEDERANT_JOIN"
 
 KIT_FILE = "join.toml"
-"""The file's name in a folder that is given in its place: a client job's, or a startup kit."""
+"""The file's name in a folder that is given in its place: a client job's, say."""
 
 HEARTBEAT_INTERVAL = 5.0
 """Seconds between signs of life, unless the timeout asks for more of them."""
