@@ -13,7 +13,7 @@ from federant.cellnet import Fqcn
 from federant.cellnet.names import End
 from federant.cellnet.words import Alone, Holding, Join, Joined, Met, from_text, to_text
 from federant.pipe import CellPipe, Mode
-from federant.pipe.cell_address import relay_url
+from federant.pipe.cell.address import relay_url
 
 
 def test_a_name_is_read_as_it_is_written() -> None:

@@ -42,6 +42,7 @@ def test_every_room_of_the_source_is_in_the_list_of_rooms() -> None:
     source = ROOT / "src" / "federant"
     rooms = {file.parent.relative_to(source) for file in source.glob("*/__init__.py")}
     rooms |= {file.parent.relative_to(source) for file in source.glob("server/*/__init__.py")}
+    rooms |= {file.parent.relative_to(source) for file in source.glob("pipe/*/__init__.py")}
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([a-z/]+)` \|", text, re.MULTILINE)
     assert sorted(listed) == sorted(room.as_posix() for room in rooms)

@@ -31,7 +31,7 @@ from federant.cellnet.owner_side import OwnerSide
 from federant.cellnet.pieces import Piece, What
 from federant.cellnet.tunnel import Lane, Moved, Packet, Tunnel
 from federant.pipe import Mode
-from federant.pipe.local_place import Place
+from federant.pipe.local.place import Place
 
 _log = logging.getLogger("federant.cellnet.cell")
 

@@ -18,10 +18,11 @@ from federant.cellnet.errors import CellProtocolError
 from federant.cellnet.pieces import Piece, What, is_clean, of_end, parcel_in, record_in
 from federant.cellnet.session import Session
 from federant.cellnet.tunnel import Lane, Packet, Tunnel
-from federant.pipe import Mode, PipeBusyError, PipeProtocolError, local_greeting, local_socket
-from federant.pipe.local_connection import Connection, Peer
-from federant.pipe.local_place import Place
-from federant.pipe.local_wire import Bye, Free, Hello, Parcel, Read, Record, Refuse, Welcome
+from federant.pipe import Mode, PipeBusyError, PipeProtocolError
+from federant.pipe.local import greetings, sockets
+from federant.pipe.local.connection import Connection, Peer
+from federant.pipe.local.place import Place
+from federant.pipe.local.wire import Bye, Free, Hello, Parcel, Read, Record, Refuse, Welcome
 from federant.spool import SpoolError, SpoolFile, SpoolFullError, SpoolReader, SpoolWriter, reclaim
 
 _log = logging.getLogger(__name__)
@@ -115,9 +116,9 @@ class OwnerSide:
 
     def _listen(self) -> None:
         if self._listener is None and self._session is None:
-            local_socket.private_folder(self._place.root)
+            sockets.private_folder(self._place.root)
             with contextlib.suppress(PipeBusyError):
-                self._listener = local_socket.listen(self._place.socket)
+                self._listener = sockets.listen(self._place.socket)
                 self._loop.add_reader(self._listener, self._accept)
 
     def _stop_listening(self) -> None:
@@ -135,7 +136,7 @@ class OwnerSide:
         except BlockingIOError:
             return
         came.setblocking(False)
-        if local_socket.credentials(came)[1] != os.geteuid():
+        if sockets.credentials(came)[1] != os.geteuid():
             came.close()
             return
         self._dismiss_guest()
@@ -164,16 +165,16 @@ class OwnerSide:
 
     def _greet(self, guest: Connection, greeting: Hello) -> None:
         channel = self._place.channel
-        refusal = local_greeting.refusal(greeting, self._token, channel, None)
+        refusal = greetings.refusal(greeting, self._token, channel, None)
         if refusal is not None:
             guest.post(refusal)
             raise PipeProtocolError(refusal.text)
-        folder = local_greeting.checked_folder(greeting.folder, channel, self._place.mode.opposite)
+        folder = greetings.checked_folder(greeting.folder, channel, self._place.mode.opposite)
         self._loop.remove_reader(guest)
         self._guest = None
         self._stop_listening()
         self._greeted(guest, folder, tuple(greeting.features))
-        guest.post(local_greeting.welcome(guest.own_folder))
+        guest.post(greetings.welcome(guest.own_folder))
         self._sessions += 1
         session = self._begin(self._sessions, guest)
         self._tunnel.put(Lane.EXPRESS, Piece(session.number, What.OPEN).to_bytes())
@@ -182,10 +183,10 @@ class OwnerSide:
     # -- sessions ----------------------------------------------------------------------------------
 
     def _new_folder(self) -> str:
-        return local_greeting.new_folder(self._place.channel, self._place.mode)
+        return greetings.new_folder(self._place.channel, self._place.mode)
 
     def _greeted(self, connection: Connection, folder: str, features: tuple[str, ...]) -> None:
-        pid, _ = local_socket.credentials(connection.socket)
+        pid, _ = sockets.credentials(connection.socket)
 
         def nothing_is_mapped() -> None:
             """What is read is copied, and given back by hand."""
@@ -206,14 +207,14 @@ class OwnerSide:
         """The agent has connected at its side, so the client job's cell does here."""
         if self._session is not None:
             self._end_session(self._session, clean=False)
-        came = None if self._owner_gone else local_socket.connect(self._place.socket)
+        came = None if self._owner_gone else sockets.connect(self._place.socket)
         if came is None:  # it is closing
             self._tunnel.put(Lane.BULK, of_end(number, clean=False).to_bytes())
             return
         connection = Connection(came, self._new_folder())
         channel, folder = self._place.channel, connection.own_folder
         session = self._begin(number, connection)
-        connection.post(local_greeting.hello(self._token, channel, folder))
+        connection.post(greetings.hello(self._token, channel, folder))
         self._flush(session)
 
     def _owner_end(self, session: Session, *, clean: bool) -> None:
@@ -293,7 +294,7 @@ class OwnerSide:
             if not isinstance(record, Welcome):
                 raise PipeProtocolError(f"a {type(record).__name__} record came as greeting")
             mode = self._place.mode.opposite
-            folder = local_greeting.checked_folder(record.folder, self._place.channel, mode)
+            folder = greetings.checked_folder(record.folder, self._place.channel, mode)
             self._greeted(connection, folder, tuple(record.features))
         elif isinstance(record, Parcel | Read):
             session.take(record)
@@ -319,7 +320,7 @@ class OwnerSide:
 
     def _look_for_owner(self) -> None:
         """Has the client job only dropped that connection, or is it gone?"""
-        probe = None if self._owner_gone else local_socket.connect(self._place.socket)
+        probe = None if self._owner_gone else sockets.connect(self._place.socket)
         if probe is not None:
             probe.close()
             self._tunnel.put(Lane.BULK, Piece(0, What.READY).to_bytes())

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from federant.cellnet.errors import CellProtocolError
 from federant.pipe.errors import PipeProtocolError
-from federant.pipe.local_wire import RECORD_BYTES, Parcel, Read, Unpacker, to_bytes
+from federant.pipe.local.wire import RECORD_BYTES, Parcel, Read, Unpacker, to_bytes
 
 
 class What(IntEnum):

@@ -12,8 +12,8 @@ from federant.cellnet.errors import CellProtocolError
 from federant.cellnet.pieces import Piece, What, of_file, of_record
 from federant.cellnet.tunnel import CHUNK_BYTES, Lane, Tunnel
 from federant.pipe import Topic
-from federant.pipe.local_connection import Connection
-from federant.pipe.local_wire import LONGEST_ERROR, Free, Moving, Parcel, Read
+from federant.pipe.local.connection import Connection
+from federant.pipe.local.wire import LONGEST_ERROR, Free, Moving, Parcel, Read
 from federant.spool import SpoolError, SpoolFile, SpoolWriter
 
 _log = logging.getLogger(__name__)

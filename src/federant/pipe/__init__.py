@@ -11,15 +11,15 @@ from federant.pipe.errors import (
     PipeRefusedError,
 )
 from federant.pipe.file import FilePipe
-from federant.pipe.file_end import FileAccessor, FileLayout
+from federant.pipe.file.end import FileAccessor, FileLayout
 from federant.pipe.handler import PipeHandler
 from federant.pipe.kind import PipeKind
 from federant.pipe.local import LocalPipe
-from federant.pipe.local_connection import Peer
-from federant.pipe.local_frames import StoredFrame
+from federant.pipe.local.connection import Peer
 from federant.pipe.memory import MemoryPipe
 from federant.pipe.message import Message, MsgId, Topic
 from federant.pipe.protocol import Delivery, Outcome
+from federant.pipe.stored_frame import StoredFrame
 
 __all__ = [
     "CellPipe",

@@ -11,10 +11,10 @@ from federant.pipe.arguments import check_number
 from federant.pipe.base import Pipe
 from federant.pipe.callbacks import Callbacks, News
 from federant.pipe.errors import PeerGoneError
-from federant.pipe.local_frames import StoredFrame
 from federant.pipe.message import Message, MsgId, Topic
 from federant.pipe.outbox import Outbox
 from federant.pipe.protocol import Answer, Delivery, Inbox, Life, Outcome, Terms
+from federant.pipe.stored_frame import StoredFrame
 
 logger = logging.getLogger(__name__)
 

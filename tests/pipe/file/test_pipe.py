@@ -17,11 +17,9 @@ from federant.pipe import (
     Mode,
     PeerGoneError,
     StoredFrame,
-    file_life,
-    file_link,
-    file_meeting,
 )
-from federant.pipe.file_life import Alive
+from federant.pipe.file import life, link
+from federant.pipe.file.life import Alive
 from federant.spool import SpoolError
 from federant.testing.two_ends import LONG, SHORT, pass_on, receive
 
@@ -71,7 +69,7 @@ def test_a_bad_argument_is_named(
 def test_export_keeps_every_argument(root: Path) -> None:
     pipe = FilePipe(Mode.ACTIVE, root, 0.5, peer_timeout=7.0, trust_locks=False)
     assert pipe.export("PEER") == (
-        "federant.pipe.file.FilePipe",
+        "federant.pipe.file.pipe.FilePipe",
         {
             "mode": "PASSIVE",
             "root_path": str(root),
@@ -218,7 +216,7 @@ def test_a_withdrawn_message_is_taken_back(
 def test_messages_that_nobody_reads_do_not_fill_the_folder(
     file_pipe: MakePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_link, "UNREAD_FILES", 100)
+    monkeypatch.setattr(link, "UNREAD_FILES", 100)
     job, agent = file_pipe(Mode.PASSIVE), file_pipe(Mode.ACTIVE)
     pass_on(agent, job, large())
     taken = [agent.send(Message.new_request("beat", None), 0) for _ in range(300)]
@@ -298,11 +296,11 @@ def test_a_client_job_that_cannot_see_for_a_moment_whether_it_holds_its_channel_
 ) -> None:
     job = file_pipe(Mode.PASSIVE)
 
-    def failing(path: Path) -> file_life.Card:
+    def failing(path: Path) -> life.Card:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
     with monkeypatch.context() as broken:
-        broken.setattr(file_meeting, "read_card", failing)
+        broken.setattr("federant.pipe.file.meeting.read_card", failing)
         assert job.receive(SHORT) is None
     assert pass_on(file_pipe(Mode.ACTIVE), job, large(1)).data["w"][0] == 1
 

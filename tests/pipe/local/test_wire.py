@@ -2,7 +2,7 @@
 
 import pytest
 
-from federant.pipe.local_wire import (
+from federant.pipe.local.wire import (
     VERSION,
     Bye,
     Free,

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from federant.codec import FrameError, decode
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError
-from federant.pipe.local_connection import Connection
-from federant.pipe.local_frames import StoredFrame
-from federant.pipe.local_leftovers import Leftovers
-from federant.pipe.local_place import Place
-from federant.pipe.local_wire import LONGEST_ERROR, Free, Parcel, Read
+from federant.pipe.local.connection import Connection
+from federant.pipe.local.leftovers import Leftovers
+from federant.pipe.local.place import Place
+from federant.pipe.local.wire import LONGEST_ERROR, Free, Parcel, Read
 from federant.pipe.message import Message
+from federant.pipe.stored_frame import StoredFrame
 from federant.pipe.turns import Turns
 from federant.spool import SpoolError, SpoolReader
 

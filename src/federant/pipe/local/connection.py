@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from federant.pipe.local_wire import (
+from federant.pipe.local.wire import (
     RECORD_BYTES,
     Free,
     Moving,

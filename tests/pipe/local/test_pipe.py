@@ -18,10 +18,10 @@ from federant.pipe import (
     PeerGoneError,
     PipeBusyError,
     StoredFrame,
-    local_leftovers,
 )
 from federant.pipe.errors import PipeProtocolError
-from federant.pipe.local_wire import Hello, Unpacker, to_bytes
+from federant.pipe.local import leftovers
+from federant.pipe.local.wire import Hello, Unpacker, to_bytes
 from federant.spool import SpoolError
 from federant.testing.two_ends import LONG, pass_on
 
@@ -248,7 +248,7 @@ def test_an_open_that_fails_lets_go_of_the_channel(tmp_path, monkeypatch):
     (tmp_path / "spool" / "task-active-01").mkdir(parents=True)
     job = LocalPipe(Mode.PASSIVE, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(local_leftovers, "reclaim", fail)
+        patch.setattr(leftovers, "reclaim", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             job.open("task")
     job.open("task")

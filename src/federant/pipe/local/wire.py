@@ -18,12 +18,8 @@ PROTOCOL: Final = "federant.pipe"
 VERSION: Final = 1
 FEATURES: Final = ("accepted", "cancel", "spool")
 
-INLINE_BYTES: Final = 32 * 1024
-"""A frame of up to so many bytes travels in its record; a larger one lies in the spool."""
 GREETING_BYTES: Final = 4 * 1024
 RECORD_BYTES: Final = 256 * 1024
-LONGEST_ID: Final = 1000
-"""Characters of a message's id."""
 LONGEST_ERROR: Final = 1000
 """Characters of the reason why a message could not be read."""
 
@@ -166,19 +162,6 @@ class Unpacker:
             content = bytes(self._buffer[_LENGTH.size : end])
             del self._buffer[:end]
             yield _parse(content)
-
-
-def check_id(name: str, value: object) -> None:
-    """TypeError if the value cannot travel as a message's id."""
-    if isinstance(value, str):
-        fits = len(value) <= LONGEST_ID
-    else:
-        fits = value is None or (isinstance(value, int) and -(1 << 63) <= value < 1 << 63)
-    if not fits:
-        raise TypeError(
-            f"{name} must be a str of at most {LONGEST_ID} characters or an int of 64 bits, "
-            f"got {value!r:.100}"
-        )
 
 
 def _parse(content: bytes) -> Record:

@@ -14,9 +14,9 @@ from federant.pipe import (
     Mode,
     PeerGoneError,
     PipeBusyError,
-    file_life,
 )
-from federant.pipe.file_life import Alive, PeerLife, Terms
+from federant.pipe.file import life
+from federant.pipe.file.life import Alive, PeerLife, Terms
 from federant.testing import FakeClock, PeerProcess
 from federant.testing.two_ends import LONG, SHORT, pass_on, receive
 
@@ -70,14 +70,14 @@ def test_another_version_is_refused_by_name(
     file_pipe: MakePipe, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = file_pipe(Mode.PASSIVE)
-    old_card = file_life.Card
+    old_card = life.Card
 
-    def newer(*arguments: object) -> file_life.Card:
+    def newer(*arguments: object) -> life.Card:
         return old_card(*arguments, version=2)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(file_life, "Card", newer)
+    monkeypatch.setattr(life, "Card", newer)
     agent = file_pipe(Mode.ACTIVE)
-    monkeypatch.setattr(file_life, "Card", old_card)
+    monkeypatch.setattr(life, "Card", old_card)
     looking = pool.submit(job.receive, SHORT)
     with pytest.raises(PeerGoneError, match=r"speaks federant\.filepipe version 2, this end"):
         agent.receive(LONG)

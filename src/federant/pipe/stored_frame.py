@@ -1,4 +1,4 @@
-"""A frame that LocalPipe's passive end has left where it lies, until its value is asked for."""
+"""A frame that a pipe's passive end has left where it lies, until its value is asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, Final
 from federant.codec import LENGTH_BYTES, FrameError, Layout, decode, header_size, read_layout
 from federant.spool import SpoolReader
 
+INLINE_BYTES: Final = 32 * 1024
+"""A frame of up to so many bytes travels and is held in memory; a larger one lies in a file."""
 CHUNK_BYTES: Final = 1 << 20
 
 

@@ -1,4 +1,4 @@
-"""FileLine: one end of a FilePipe; what lies in the folder of a meeting is file_link's affair."""
+"""FileLine: one end of a FilePipe; what lies in the folder of a meeting is link's affair."""
 
 import errno
 import logging
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from federant.codec import FrameError, encode
+from federant.pipe.arguments import check_id
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError
-from federant.pipe.file_end import FileAccessor
-from federant.pipe.file_life import NoCardError, Terms
-from federant.pipe.file_link import Bye, FileLink
-from federant.pipe.file_meeting import Hall
-from federant.pipe.file_place import FilePlace
-from federant.pipe.file_reading import ENVELOPE, Reading
-from federant.pipe.file_wakeups import Wakeups
-from federant.pipe.local_wire import check_id
+from federant.pipe.file.end import FileAccessor
+from federant.pipe.file.life import NoCardError, Terms
+from federant.pipe.file.link import Bye, FileLink
+from federant.pipe.file.meeting import Hall
+from federant.pipe.file.place import FilePlace
+from federant.pipe.file.reading import ENVELOPE, Reading
+from federant.pipe.file.wakeups import Wakeups
 from federant.pipe.message import Message
 from federant.pipe.sent import Sent
 from federant.pipe.turns import Turns

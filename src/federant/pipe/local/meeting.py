@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from federant.pipe import local_socket
-from federant.pipe.local_connection import Connection
+from federant.pipe.local import sockets
+from federant.pipe.local.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Door:
         """Raises PipeBusyError if another live process listens there."""
         self._path = path
         self._own_folder = own_folder
-        self._listener = local_socket.listen(path)
+        self._listener = sockets.listen(path)
         self._waiting: list[Connection] = []
 
     def descriptors(self, *, greet: bool) -> Iterator[tuple[int, int]]:
@@ -53,7 +53,7 @@ class Door:
         except BlockingIOError:  # it has left again
             return None
         connection.setblocking(False)
-        pid, uid = local_socket.credentials(connection)
+        pid, uid = sockets.credentials(connection)
         if uid != os.geteuid() or not self._has_room():
             logger.warning("stranger refused socket=%s pid=%d uid=%d", self._path, pid, uid)
             connection.close()
@@ -125,7 +125,7 @@ class Dial:
             return None
         self._next_at = time.monotonic() + self._pause
         self._pause = min(self._pause * 2, _LAST_RETRY)
-        return local_socket.connect(path)
+        return sockets.connect(path)
 
     def succeeded(self) -> None:
         """The next try after this connection is due at once."""

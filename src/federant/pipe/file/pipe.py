@@ -6,14 +6,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from federant.pipe import local_greeting
-from federant.pipe.arguments import check_number
+from federant.pipe.arguments import check_number, checked_channel
 from federant.pipe.base import Mode, Pipe
-from federant.pipe.file_end import FileAccessor, FileEnd, FileLayout
-from federant.pipe.file_life import Terms
-from federant.pipe.file_line import FileLine
-from federant.pipe.file_nvflare import NvflareLine
-from federant.pipe.file_place import FilePlace
+from federant.pipe.file.end import FileAccessor, FileEnd, FileLayout
+from federant.pipe.file.life import Terms
+from federant.pipe.file.line import FileLine
+from federant.pipe.file.nvflare import NvflareLine
+from federant.pipe.file.place import FilePlace
 from federant.pipe.message import Message
 
 PEER_TIMEOUT: Final = 120.0
@@ -109,7 +108,7 @@ class FilePipe(Pipe):
         Raises PipeBusyError if another process under the same kernel holds the passive end (one of
         another host is taken over from), OSError if the folder cannot be used.
         """
-        self._line.open(local_greeting.checked_channel(name))
+        self._line.open(checked_channel(name))
 
     def close(self) -> None:
         self._line.close()

@@ -15,11 +15,11 @@ from federant.pipe import (
     Mode,
     PeerGoneError,
     PipeProtocolError,
-    local_socket,
 )
-from federant.pipe.local_connection import Peer
-from federant.pipe.local_greeting import checked_folder, hello, new_folder, refusal
-from federant.pipe.local_wire import Hello, Refuse, to_bytes
+from federant.pipe.local import sockets
+from federant.pipe.local.connection import Peer
+from federant.pipe.local.greetings import checked_folder, hello, new_folder, refusal
+from federant.pipe.local.wire import Hello, Refuse, to_bytes
 
 LONG = 20.0
 
@@ -91,7 +91,7 @@ def test_a_send_that_finds_only_a_refusal_ends_at_once(
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.sendall(to_bytes(Refuse("token", "not this one")))  # before the hello, so to say
-    monkeypatch.setattr(local_socket, "connect", lambda _path: ours)
+    monkeypatch.setattr(sockets, "connect", lambda _path: ours)
     agent = LocalPipe(Mode.ACTIVE, tmp_path)
     agent.open("task")
     with ThreadPoolExecutor(1) as pool:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from federant.codec import FrameError, decode
+from federant.pipe.arguments import check_id
 from federant.pipe.base import Mode
-from federant.pipe.file_link import FileLink
-from federant.pipe.file_meeting import Hall
-from federant.pipe.file_place import FilePlace
-from federant.pipe.local_frames import StoredFrame
-from federant.pipe.local_wire import INLINE_BYTES, check_id
+from federant.pipe.file.link import FileLink
+from federant.pipe.file.meeting import Hall
+from federant.pipe.file.place import FilePlace
 from federant.pipe.message import Message
+from federant.pipe.stored_frame import INLINE_BYTES, StoredFrame
 from federant.spool import SpoolReader
 
 ENVELOPE: Final = "message"

@@ -7,16 +7,16 @@ import time
 from collections.abc import Collection
 from typing import Final
 
-from federant.pipe import local_greeting, local_socket
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError, PipeProtocolError
-from federant.pipe.local_arrivals import Arrivals
-from federant.pipe.local_connection import Connection, Peer
-from federant.pipe.local_departures import Departures
-from federant.pipe.local_leftovers import Leftovers
-from federant.pipe.local_meeting import Dial, Door
-from federant.pipe.local_place import Place
-from federant.pipe.local_wire import Bye, Hello, Record, Welcome
+from federant.pipe.local import greetings, sockets
+from federant.pipe.local.arrivals import Arrivals
+from federant.pipe.local.connection import Connection, Peer
+from federant.pipe.local.departures import Departures
+from federant.pipe.local.leftovers import Leftovers
+from federant.pipe.local.meeting import Dial, Door
+from federant.pipe.local.place import Place
+from federant.pipe.local.wire import Bye, Hello, Record, Welcome
 from federant.pipe.turns import Interest, Turns
 from federant.spool import SpoolReader
 
@@ -61,7 +61,7 @@ class Line:
     def open(self) -> None:
         """Listens, once it is clear that nobody else does and what dead peers left is gone."""
         if self._place.mode is Mode.PASSIVE:
-            local_socket.private_folder(self._place.root)
+            sockets.private_folder(self._place.root)
             door = Door(self._place.socket, self._departures.folder)
             try:
                 self._leftovers.clear_all(self._place.spool, self._place.channel)
@@ -125,7 +125,7 @@ class Line:
         if self._place.mode is Mode.ACTIVE and isinstance(record, Welcome):
             folder = record.folder
         elif self._door is not None and isinstance(record, Hello):
-            refusal = local_greeting.refusal(record, self.token, self._place.channel, self.peer)
+            refusal = greetings.refusal(record, self.token, self._place.channel, self.peer)
             if refusal is not None:
                 logger.warning(
                     "peer refused pipe=%s pid=%d code=%s", self._place, record.pid, refusal.code
@@ -137,12 +137,12 @@ class Line:
         else:
             raise PipeProtocolError(f"a {type(record).__name__} record came as greeting")
         place = self._place
-        folder = local_greeting.checked_folder(folder, place.channel, place.mode.opposite)
+        folder = greetings.checked_folder(folder, place.channel, place.mode.opposite)
         if self._door is not None:
             self._door.take(connection)
-            connection.post(local_greeting.welcome(connection.own_folder))
+            connection.post(greetings.welcome(connection.own_folder))
             self.connection = connection
-        pid, _ = local_socket.credentials(connection.socket)
+        pid, _ = sockets.credentials(connection.socket)
         connection.greeted(
             Peer(pid, folder, time.time(), tuple(record.features)),
             SpoolReader(place.spool / folder, self._turns.bell.ring),
@@ -155,7 +155,7 @@ class Line:
         if connected is not None:
             self.connection = Connection(connected, self._departures.folder())
             self.connection.post(
-                local_greeting.hello(self.token, self._place.channel, self.connection.own_folder)
+                greetings.hello(self.token, self._place.channel, self.connection.own_folder)
             )
             self._turns.changed.notify_all()
 

@@ -17,14 +17,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from federant.pipe.arguments import check_number
+from federant.pipe.arguments import check_number, checked_channel
 from federant.pipe.base import Mode, Pipe
-from federant.pipe.cell_address import relay_url
-from federant.pipe.cell_process import CellProcess
+from federant.pipe.cell.address import relay_url
+from federant.pipe.cell.process import CellProcess
 from federant.pipe.errors import PeerGoneError, PipeClosedError
-from federant.pipe.local import SPOOL_BYTES, LocalPipe
-from federant.pipe.local_connection import Peer
-from federant.pipe.local_greeting import checked_channel
+from federant.pipe.local.connection import Peer
+from federant.pipe.local.pipe import SPOOL_BYTES, LocalPipe
 from federant.pipe.message import Message
 
 logger = logging.getLogger(__name__)

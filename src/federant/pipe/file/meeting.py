@@ -9,9 +9,9 @@ from typing import Final
 
 from federant.pipe.base import Mode
 from federant.pipe.errors import PipeBusyError
-from federant.pipe.file_life import ALIVE, Alive, NoCardError, PeerLife, Terms, read_card
-from federant.pipe.file_link import BYE, LINK, Bye, FileLink
-from federant.pipe.file_place import FilePlace, remove_tree
+from federant.pipe.file.life import ALIVE, Alive, NoCardError, PeerLife, Terms, read_card
+from federant.pipe.file.link import BYE, LINK, Bye, FileLink
+from federant.pipe.file.place import FilePlace, remove_tree
 
 logger = logging.getLogger(__name__)
 

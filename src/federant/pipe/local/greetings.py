@@ -5,21 +5,11 @@ import os
 import re
 import time
 import uuid
-from typing import Final
 
 from federant.pipe.base import Mode
 from federant.pipe.errors import PipeProtocolError
-from federant.pipe.local_connection import Peer
-from federant.pipe.local_wire import FEATURES, PROTOCOL, VERSION, Hello, Refuse, Welcome
-
-_CHANNEL: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
-
-
-def checked_channel(name: str) -> str:
-    """The name of a channel; ValueError if it can be none."""
-    if not _CHANNEL.fullmatch(name):
-        raise ValueError(f"a channel's name is 1 to 64 of a-z A-Z 0-9 _, got {name!r}")
-    return name
+from federant.pipe.local.connection import Peer
+from federant.pipe.local.wire import FEATURES, PROTOCOL, VERSION, Hello, Refuse, Welcome
 
 
 def new_folder(channel: str, mode: Mode) -> str:

@@ -5,11 +5,11 @@ import time
 from functools import partial
 
 from federant.codec import Frame
-from federant.pipe import local_greeting
 from federant.pipe.base import Mode
-from federant.pipe.local_connection import Connection
-from federant.pipe.local_place import Place
-from federant.pipe.local_wire import Parcel
+from federant.pipe.local import greetings
+from federant.pipe.local.connection import Connection
+from federant.pipe.local.place import Place
+from federant.pipe.local.wire import Parcel
 from federant.pipe.message import Message
 from federant.pipe.turns import Turns
 from federant.spool import SpoolClosedError, SpoolFile, SpoolFullError, SpoolWriter
@@ -71,7 +71,7 @@ class Departures:
         """The name of the spool folder for the next connection."""
         if self._writer is not None:
             return self._writer.folder.name
-        return local_greeting.new_folder(self._place.channel, self._place.mode)
+        return greetings.new_folder(self._place.channel, self._place.mode)
 
     def leave_unread(self, connection: Connection) -> None:
         """Gives the own folder up; what the peer may still read there it takes away afterwards."""

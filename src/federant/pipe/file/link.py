@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from federant.pipe.base import Mode
-from federant.pipe.file_life import (
+from federant.pipe.file.life import (
     ALIVE,
     BEAT,
     Alive,
@@ -31,7 +31,7 @@ from federant.pipe.file_life import (
     Terms,
     read_small,
 )
-from federant.pipe.file_place import remove_tree, write_new
+from federant.pipe.file.place import remove_tree, write_new
 from federant.pipe.sent import SentLog
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """LocalPipe: agent and client job on one host, by a Unix-domain socket and the spool.
 
 There is no thread here: whichever thread waits in a call works the sockets, for itself and for the
-others that wait meanwhile (turns). How the ends meet and part stands in local_line, frames in
-and out in local_arrivals and local_departures, the records between the ends in local_wire.
+others that wait meanwhile (turns). How the ends meet and part stands in line, frames in and out
+in arrivals and departures, the records between the ends in wire.
 """
 
 import logging
@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from federant.codec import encode
-from federant.pipe import local_greeting
+from federant.pipe.arguments import check_id, checked_channel
 from federant.pipe.base import Mode, Pipe
 from federant.pipe.errors import PeerGoneError, PipeProtocolError
-from federant.pipe.local_arrivals import Arrivals
-from federant.pipe.local_connection import Connection, Peer
-from federant.pipe.local_departures import Departures
-from federant.pipe.local_leftovers import Leftovers
-from federant.pipe.local_line import Line
-from federant.pipe.local_place import Place
-from federant.pipe.local_wire import (
-    INLINE_BYTES,
+from federant.pipe.local.arrivals import Arrivals
+from federant.pipe.local.connection import Connection, Peer
+from federant.pipe.local.departures import Departures
+from federant.pipe.local.leftovers import Leftovers
+from federant.pipe.local.line import Line
+from federant.pipe.local.place import Place
+from federant.pipe.local.wire import (
     Bye,
     Free,
     Moving,
@@ -32,10 +31,10 @@ from federant.pipe.local_wire import (
     Read,
     Record,
     Refuse,
-    check_id,
 )
 from federant.pipe.message import Message
 from federant.pipe.sent import Sent
+from federant.pipe.stored_frame import INLINE_BYTES
 from federant.pipe.turns import Interest, Turns
 
 logger = logging.getLogger(__name__)
@@ -104,7 +103,7 @@ class LocalPipe(Pipe):
         Raises PipeBusyError if another process holds the passive end, OSError (named after the
         path) if the folder cannot be used.
         """
-        name = local_greeting.checked_channel(name)
+        name = checked_channel(name)
         with self._turns.lock:
             self._turns.check_closed()
             self._place.channel = name

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from federant.pipe.file_wakeups import Wakeups
+from federant.pipe.file.wakeups import Wakeups
 from federant.testing.two_ends import LONG
 
 

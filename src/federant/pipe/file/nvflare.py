@@ -25,13 +25,12 @@ from typing import Any, Final
 from federant.codec import FrameError, encode, fobs
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError, PipeClosedError
-from federant.pipe.file_end import FileAccessor
-from federant.pipe.file_life import Terms
-from federant.pipe.file_place import FilePlace, write_new
-from federant.pipe.file_wakeups import Wakeups
-from federant.pipe.local_frames import StoredFrame
-from federant.pipe.local_wire import INLINE_BYTES
+from federant.pipe.file.end import FileAccessor
+from federant.pipe.file.life import Terms
+from federant.pipe.file.place import FilePlace, write_new
+from federant.pipe.file.wakeups import Wakeups
 from federant.pipe.message import Message, MsgId, Topic
+from federant.pipe.stored_frame import INLINE_BYTES, StoredFrame
 from federant.pipe.turns import Turns
 from federant.spool import SpoolDiskFullError, SpoolError, SpoolReader
 
