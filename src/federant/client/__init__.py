@@ -34,9 +34,9 @@ from federant.client.flare_agent import (
     CallStateError,
     FlareAgent,
     FlareAgentException,
-    FlareAgentWithCellPipe,
     Task,
 )
+from federant.client.flare_agent_with_cell_pipe import FlareAgentWithCellPipe
 from federant.client.flare_agent_with_fl_model import FlareAgentWithFLModel
 from federant.client.join import join
 from federant.exchange import AnalyticsDataType, FLModel, ParamsType
