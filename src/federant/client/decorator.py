@@ -8,7 +8,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-from federant.client.api import get_context, receive, send
+from federant.client.api import get_context, receive
 from federant.exchange import FLModel
 
 __all__ = ["evaluate", "train"]
@@ -24,24 +24,27 @@ def train(_func: _Function | None = None, **_: Any) -> Any:
 
     Any value that its caller passes as that argument is replaced. What it returns is sent, with the
     scores that a function decorated with ``evaluate`` found for the same model, unless it has
-    metrics of its own. TypeError if it returns something else. Keywords of the decorator are
-    accepted and mean nothing.
+    metrics of its own. TypeError if it returns something else: of many processes that go together,
+    in all of them if rank 0's does. Keywords of the decorator are accepted and mean nothing.
     """
 
     def decorate(function: _Function) -> _Function:
         first = _first_parameter(function)
 
-        @functools.wraps(function)
-        def train_and_send(*args: Any, **kwargs: Any) -> Any:
-            trained = _called(function, first, receive(), args, kwargs)
+        def require_model(trained: object) -> None:
             if not isinstance(trained, FLModel):
                 raise TypeError(
                     f"{function.__name__}, decorated with train, must return an FLModel, "
                     f"it returned {trained!r:.100}"
                 )
-            if trained.metrics is None:
-                trained.metrics = get_context().api.evaluation
-            send(trained, clear_cache=True)
+
+        @functools.wraps(function)
+        def train_and_send(*args: Any, **kwargs: Any) -> Any:
+            trained = _called(function, first, receive(), args, kwargs)
+            api = get_context().api
+            if isinstance(trained, FLModel) and trained.metrics is None:
+                trained.metrics = api.evaluation
+            api.send(trained, check=require_model)
             return trained
 
         return train_and_send
@@ -54,7 +57,7 @@ def evaluate(_func: _Function | None = None, **_: Any) -> Any:
 
     They are a dict, or a number, which gets the name METRIC_NAME. Where the task is to train, they
     wait for the function decorated with ``train``, to be called after; else they are sent.
-    TypeError if something else is returned.
+    TypeError if something else is returned, as with ``train``.
     """
 
     def decorate(function: _Function) -> _Function:
@@ -63,12 +66,11 @@ def evaluate(_func: _Function | None = None, **_: Any) -> Any:
         @functools.wraps(function)
         def evaluate_and_keep(*args: Any, **kwargs: Any) -> Any:
             scores = _called(function, first, receive(), args, kwargs)
-            metrics = _as_metrics(function, scores)
             api = get_context().api
-            if api.is_train():
-                api.evaluation = metrics
-            else:
-                send(FLModel(metrics=metrics))
+            # In rank 0 alone: the scores of the others count for nothing, and may be none.
+            api.keep_evaluation(lambda: _as_metrics(function, scores))
+            if not api.is_train():
+                api.send(FLModel(metrics=api.evaluation))
             return scores
 
         return evaluate_and_keep

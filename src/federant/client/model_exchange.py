@@ -6,6 +6,7 @@ Everything goes through an agent; how it talks, and which process it is in, is n
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -26,6 +27,10 @@ EVALUATE_TASKS: Final = ("validate", "evaluate")
 SUBMIT_MODEL_TASK: Final = "submit_model"
 
 logger = logging.getLogger(__name__)
+
+
+Check = Callable[[object], None]
+"""Raises TypeError for what is no FLModel."""
 
 
 class ModelExchange:
@@ -71,14 +76,15 @@ class ModelExchange:
                 logger.warning("no more models reason=%r", str(error))
             return False
 
-    def send(self, model: FLModel, clear_cache: bool = True) -> bool:
+    def send(self, model: FLModel, clear_cache: bool = True, *, check: Check | None = None) -> bool:
         """Sends the result for the model that is held; whether the client job accepted it.
 
         Where the task wants a difference and the model is whole, the difference is what is sent.
+        ``check`` raises what is to be said of a result that is no FLModel.
         """
-        submit = partial(self._submit, model, spare=not clear_cache)
+        submit = partial(self._submit, model, check or _require_model, spare=not clear_cache)
         # Whatever is wrong is found where it is sent: the other ranks wait for what comes of it.
-        accepted = self._agent.same(submit) if isinstance(self._agent, Together) else submit()
+        accepted = self._same(submit)
         self._last = f"{self._due} was sent" + ("" if accepted else ", and was not accepted")
         self._due = None
         if clear_cache:
@@ -88,6 +94,18 @@ class ModelExchange:
                 model.params = model.optimizer_params = None
             self.clear()
         return accepted
+
+    def keep_evaluation(self, metrics: Callable[[], dict[str, Any]]) -> None:
+        """Keeps what ``metrics`` returns as ``evaluation``; what it raises is raised here.
+
+        Of many processes rank 0's count: what is wrong with them is the same error in all.
+        """
+
+        def keep() -> bool:
+            self.evaluation = metrics()
+            return True
+
+        self._same(keep)
 
     def clear(self) -> None:
         """Lets go of the model that is held. A result that is due for it can still be sent."""
@@ -157,13 +175,13 @@ class ModelExchange:
         if wants_difference and task.data.params_type == ParamsType.FULL:
             self._received = Received(task.data.params)
 
-    def _submit(self, model: FLModel, *, spare: bool) -> bool:
+    def _same(self, act: Callable[[], bool]) -> bool:
+        """Of many processes rank 0 acts alone, and what it returns or raises all do."""
+        return self._agent.same(act) if isinstance(self._agent, Together) else act()
+
+    def _submit(self, model: FLModel, check: Check, *, spare: bool) -> bool:
         """Sends what the task wants of the model; errors as those of ``send``."""
-        if not isinstance(model, FLModel):
-            raise TypeError(
-                f"send needs an FLModel, got {type(model).__name__}: "
-                "send(FLModel(params=..., metrics=...))"
-            )
+        check(model)
         task = self._due
         if task is None:
             raise ApiCallError(self._why_nothing_is_due())
@@ -210,4 +228,12 @@ class ModelExchange:
         return (
             f"the result of task {self._last}, and a task takes only one: call {again} for the "
             "next model before the next send()"
+        )
+
+
+def _require_model(sent: object) -> None:
+    if not isinstance(sent, FLModel):
+        raise TypeError(
+            f"send needs an FLModel, got {type(sent).__name__}: "
+            "send(FLModel(params=..., metrics=...))"
         )

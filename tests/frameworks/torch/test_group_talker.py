@@ -74,6 +74,8 @@ def test_a_result_that_cannot_travel_is_an_error_in_every_rank(seen: list[dict[s
             "ApiCallError: the model sent for task 'train t1' has neither params",
         ),
         ("dict", "TypeError: send needs an FLModel, got dict"),
+        ("trained", "TypeError: <lambda>, decorated with train, must return an FLModel, it"),
+        ("scored", "TypeError: <lambda>, decorated with evaluate, must return a dict of scores"),
         ("again", "ApiCallError: the result of task 'validate t2' was sent, and was not accepted"),
     ],
 )
@@ -82,6 +84,12 @@ def test_whatever_is_wrong_with_rank_0s_model_is_the_same_error_in_every_rank(
 ):
     assert seen[0][sent].startswith(error)
     assert seen[1][sent] == seen[0][sent]
+
+
+def test_what_another_rank_s_decorated_function_returns_counts_for_nothing(
+    seen: list[dict[str, Any]],
+):
+    assert [rank["others"] for rank in seen] == ["", ""]
 
 
 def test_a_timeout_passes_for_all(seen: list[dict[str, Any]]):

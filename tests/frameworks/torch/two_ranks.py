@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
-from federant.client import AgentEndException, APIContext, FLModel, Task, api
+from federant.client import AgentEndException, APIContext, FLModel, Task, api, evaluate, train
 from federant.client.errors import FlareAgentException
 from federant.client.torch.group_talker import GroupTalker
 from federant.exchange import DXO, AnalyticsDataType, HeaderKey
@@ -93,6 +93,9 @@ def main(rank: int, store: str) -> dict[str, Any]:
     for name, sent in wrong.items():
         # Only in rank 0 something is wrong: the others have no part in it, and yet they hear of it.
         seen[name] = error_of(lambda sent=sent: api.send(sent if rank == 0 else good))
+    seen["trained"] = error_of(train(lambda _: "nothing" if rank == 0 else good))
+    seen["scored"] = error_of(evaluate(lambda _: "well" if rank == 0 else 0.5))
+    seen["others"] = error_of(evaluate(lambda _: 0.5 if rank == 0 else "well"))
     params = {"w": np.full(3, 5.0) + rank}
     seen["accepted"] = api.send(FLModel(params=params))
     seen["none"] = api.receive(timeout=0.1)
