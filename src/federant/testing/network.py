@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -17,6 +18,15 @@ _NEEDED = ("ip", "tc", "unshare", "nsenter", "setpriv")
 _LEASH = ("setpriv", "--pdeathsig", "TERM", "--")
 _BURST = "32kb"
 _LATENCY = "400ms"
+_DIAL = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 9), float(sys.argv[2])).close()
+except ConnectionRefusedError:
+    print("reached")
+except OSError:
+    pass
+"""
 
 
 def why_not() -> str:
@@ -25,7 +35,7 @@ def why_not() -> str:
     if missing:
         return f"network namespaces need {', '.join(missing)}"
     try:
-        with Network([]) as network:
+        with Network() as network:
             network.run(HUB, "tc", "qdisc", "add", "dev", "lo", "root", *_shape("1mbit"))
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", "") or error
@@ -38,21 +48,29 @@ def _shape(rate: str) -> tuple[str, ...]:
 
 
 class Network:
-    """Hosts round a hub, each on its own line; host number n has the address 10.77.0.n."""
+    """Hosts round a hub, each on its own line; several lists are networks apart from each other.
 
-    def __init__(self, hosts: list[str]) -> None:
-        self._hosts = hosts
+    Host number n of network k has the address 10.77.k.n there, counted from 1 and 0. A host knows
+    no way to a network that it is not in. Where `net` is left out, it is the first one that the
+    host is in.
+
+        Network(["server", "site-1"], ["site-1", "node"])  # the node sees nobody but site-1
+    """
+
+    def __init__(self, *networks: list[str]) -> None:
+        self._networks = networks
         self._stack = ExitStack()
         self._keepers: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Self:
         try:
-            for name in (HUB, *self._hosts):
+            for name in (HUB, *dict.fromkeys(host for hosts in self._networks for host in hosts)):
                 self._make(name)
-            self.run(HUB, "ip", "link", "add", "br0", "type", "bridge")
-            self.run(HUB, "ip", "link", "set", "br0", "up")
-            for name in self._hosts:
-                self._connect(name)
+            for net, hosts in enumerate(self._networks):
+                self.run(HUB, "ip", "link", "add", f"br{net}", "type", "bridge")
+                self.run(HUB, "ip", "link", "set", f"br{net}", "up")
+                for name in hosts:
+                    self._connect(name, net)
         except BaseException:
             self._stack.close()
             raise
@@ -61,8 +79,9 @@ class Network:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def address(self, name: str) -> str:
-        return f"10.77.0.{self._hosts.index(name) + 1}"
+    def address(self, name: str, net: int | None = None) -> str:
+        net = self._net(name, net)
+        return f"10.77.{net}.{self._networks[net].index(name) + 1}"
 
     def command(self, name: str, *command: str) -> list[str]:
         """The command that runs another on a host; it gets SIGTERM when who starts it dies."""
@@ -76,27 +95,40 @@ class Network:
         )
         return done.stdout
 
-    def shape(self, name: str, rate: str) -> None:
+    def reaches(self, name: str, address: str, seconds: float = 30.0) -> bool:
+        """Whether somebody answers a host at that address, be it that nobody listens there."""
+        said = self.run(name, sys.executable, "-c", _DIAL, address, str(seconds))
+        return said.strip() == "reached"
+
+    def shape(self, name: str, rate: str, net: int | None = None) -> None:
         """Both ways of a host's line have that rate, as ``tc`` writes it: 20mbit."""
-        for place, device in ((name, "eth0"), (HUB, name)):
+        net = self._net(name, net)
+        for place, device in ((name, f"eth{net}"), (HUB, _line(name, net))):
             self.run(place, "tc", "qdisc", "replace", "dev", device, "root", *_shape(rate))
 
-    def cut(self, name: str) -> None:
+    def cut(self, name: str, net: int | None = None) -> None:
         """Nothing passes on the host's line, and neither end is told."""
-        self.run(HUB, "ip", "link", "set", name, "nomaster")
+        self.run(HUB, "ip", "link", "set", _line(name, self._net(name, net)), "nomaster")
 
-    def mend(self, name: str) -> None:
-        self.run(HUB, "ip", "link", "set", name, "master", "br0")
+    def mend(self, name: str, net: int | None = None) -> None:
+        net = self._net(name, net)
+        self.run(HUB, "ip", "link", "set", _line(name, net), "master", f"br{net}")
 
-    def move(self, name: str, address: str) -> None:
+    def move(self, name: str, address: str, net: int | None = None) -> None:
         """The host has another address from now on, and its old one no more."""
-        self.run(name, "ip", "address", "flush", "dev", "eth0")
-        self.run(name, "ip", "address", "add", f"{address}/24", "dev", "eth0")
+        device = f"eth{self._net(name, net)}"
+        self.run(name, "ip", "address", "flush", "dev", device)
+        self.run(name, "ip", "address", "add", f"{address}/24", "dev", device)
 
-    def sent(self, name: str) -> int:
+    def sent(self, name: str, net: int | None = None) -> int:
         """How many bytes the host has put on its line, with all headers."""
-        said = json.loads(self.run(name, "ip", "-json", "-statistics", "link", "show", "eth0"))
+        device = f"eth{self._net(name, net)}"
+        said = json.loads(self.run(name, "ip", "-json", "-statistics", "link", "show", device))
         return int(said[0]["stats64"]["tx"]["bytes"])
+
+    def _net(self, name: str, net: int | None) -> int:
+        found = (at for at, hosts in enumerate(self._networks) if name in hosts)
+        return next(found) if net is None else net
 
     def _make(self, name: str) -> None:
         keeper: subprocess.Popen[Any] = subprocess.Popen(
@@ -112,12 +144,18 @@ class Network:
         self._keepers[name] = keeper
         self.run(name, "ip", "link", "set", "lo", "up")
 
-    def _connect(self, name: str) -> None:
+    def _connect(self, name: str, net: int) -> None:
         pid = str(self._keepers[name].pid)
+        line, device = _line(name, net), f"eth{net}"
         self.run(
             HUB,
-            *("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", pid),
+            *("ip", "link", "add", line, "type", "veth", "peer", "name", device, "netns", pid),
         )
-        self.run(HUB, "ip", "link", "set", name, "master", "br0", "up")
-        self.run(name, "ip", "address", "add", f"{self.address(name)}/24", "dev", "eth0")
-        self.run(name, "ip", "link", "set", "eth0", "up")
+        self.run(HUB, "ip", "link", "set", line, "master", f"br{net}", "up")
+        self.run(name, "ip", "address", "add", f"{self.address(name, net)}/24", "dev", device)
+        self.run(name, "ip", "link", "set", device, "up")
+
+
+def _line(name: str, net: int) -> str:
+    """What the hub's end of a host's line is called."""
+    return f"{name}-{net}"
