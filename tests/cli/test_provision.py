@@ -121,6 +121,7 @@ def test_who_comes_later_gets_a_kit() -> None:
     provision("add-agent", "gpu-8", "--site", "site-4", "--job", "job-7")
     identity = load_kit(Path("kits/agents/site-4.job-7.gpu-8")).identity
     assert str(identity) == "spiffe://hospitals/site/site-4/job/job-7/agent/gpu-8"
+    assert "dials" not in provision("show").output.splitlines()[0]
     assert load_kit(Path("kits/operators/bob")).identity.title == "operator bob"
 
 
@@ -135,6 +136,7 @@ def test_who_comes_later_gets_a_kit() -> None:
         (["add", "site-9", "--dir", "elsewhere"], "elsewhere holds no federation's kits"),
         (["add-agent", "g", "--site", "site-9"], "there is no such site; known are site-1, site-2"),
         (["add-agent", "g", "--site", "site-1", "--job", "a/b"], "cannot be a name"),
+        (["add-agent", "g", "--site", "site-1", "--relay", "h:8760"], "is no address of a relay"),
         (["renew", "site-9"], "nobody here is called 'site-9'; known are server"),
         (["serials", "site-9"], "nobody here is called 'site-9'"),
         (["show", "elsewhere"], "elsewhere holds neither kits nor a kit"),
@@ -180,6 +182,26 @@ def test_another_authority_takes_over_step_by_step() -> None:
     assert provision("renew", "--all").output.count("renewed ") == 5
     assert "not trusted any more: kits/ca/1.retired" in provision("retire-ca").output
     assert re.search(r"^ ca/2 +hospitals authority 2 ", provision("show").output, re.MULTILINE)
+
+
+def test_what_an_agent_dials_is_told_wherever_its_kit_is() -> None:
+    relay = "https://gate.example:8760"
+    line = f"  - {{name: gpu-9, site: site-1, relay: '{relay}'}}\n"
+    Path("federation.yml").write_text(FILE + line)
+    told = provision("federation.yml").output
+    assert "copy it to gpu-7: its trainers dial the relay, once kit.toml names it" in told
+    assert f"copy it to gpu-9: its trainers dial {relay}" in told
+    provision("request", "gpu-8", "--out", "far")
+    provision(
+        *("add-agent", "gpu-8", "--site", "site-1", "--relay", relay),
+        *("--csr", "far/gpu-8.csr"),
+    )
+    for file in Path("kits/agents/site-1.gpu-8").iterdir():
+        shutil.copy(file, "far")
+    assert load_kit(Path("far")).relay == relay
+    shown = provision("show").output
+    assert shown.splitlines()[0].split()[-1] == "dials"
+    assert re.search(rf"agents/site-1\.gpu-8 .* {relay} +its key is not here", shown)
 
 
 def test_a_key_made_elsewhere_never_comes_here() -> None:

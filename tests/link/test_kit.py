@@ -24,6 +24,14 @@ def test_a_kit_is_read_as_it_was_written(kit: Kit) -> None:
     assert load_kit(kit.folder) == kit
 
 
+def test_an_agent_s_kit_may_name_the_relay_that_it_dials(kit: Kit) -> None:
+    agent = Identity("f", Role.AGENT, "gpu-7", "site-1")
+    for relay in ("https://site-1.example:8760", ""):
+        made = Kit(kit.folder, agent, kit.server, relay)
+        (kit.folder / "kit.toml").write_text(made.toml())
+        assert load_kit(kit.folder) == made
+
+
 def test_a_folder_without_a_kit_is_no_kit(tmp_path: Path) -> None:
     with pytest.raises(LinkConfigError, match=r"holds no startup kit \(kit\.toml\)"):
         load_kit(tmp_path)
@@ -70,6 +78,8 @@ def test_the_group_may_read_the_key(kit: Kit) -> None:
         'identity = "spiffe://f/site/site-1"\nserver = 1',
         'identity = "site-1"\nserver = "https://localhost"',
         'identity = "spiffe://f/site/s"\nserver = "https://localhost"\nmore = ""',
+        'identity = "spiffe://f/site/s"\nserver = "https://localhost"\nrelay = "https://h:1"',
+        'identity = "spiffe://f/site/s/agent/a"\nserver = "https://localhost"\nrelay = 1',
         b"\xff\xfe",
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,18 @@ def test_a_record_that_is_damaged_is_refused_by_its_line(kits: FederationKits, l
         opened(kits.folder) as federation,
     ):
         federation.parties()
+
+
+def test_a_record_from_before_agents_kits_named_relays_is_read(kits: FederationKits) -> None:
+    path = kits.folder / "ca" / "issued.jsonl"
+    with opened(kits.folder) as federation:
+        before = federation.authority.issued()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["relay"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with opened(kits.folder) as federation:
+        assert federation.authority.issued() == before
 
 
 def test_a_line_that_was_cut_off_is_of_a_certificate_that_nobody_got(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from federant.link.kit import load_kit
 from federant.provision import Plan, ProvisionError, carry_out, load_plan
 from federant.provision.yaml_file import MAX_BYTES
 
@@ -51,6 +52,28 @@ def test_a_whole_file_says_who_takes_part(tmp_path: Path) -> None:
         "operators/alice": (),
         "agents/site-1.job-7.gpu-7": (),
     }
+
+
+def test_an_agent_s_kit_says_what_it_dials(tmp_path: Path) -> None:
+    agents = "[{name: g, site: a, relay: 'https://Gate.Example:8760'}, {name: h, site: a}]"
+    plan = read(tmp_path, HEAD + f"sites: [a]\nagents: {agents}")
+    made = {party.identity.name: party.folder for party in carry_out(plan, tmp_path / "kits")}
+    assert load_kit(made["g"]).relay == "https://gate.example:8760"
+    assert load_kit(made["h"]).relay == ""
+
+
+@pytest.mark.parametrize(
+    "relay",
+    [
+        *("http://h:1", "h:1", "https://h", "https://h:0", "https://h:65536", "https://h:1/x"),
+        *("https://u@h:1", "https://h:1#x", "", "https://10.0.0.300:1", 'https://h"x:1'),
+    ],
+)
+def test_what_is_no_relay_s_address_is_refused(tmp_path: Path, relay: str) -> None:
+    agents = f"[{{name: g, site: a, relay: '{relay}'}}]"
+    told = refusal(tmp_path, HEAD + f"sites: [a]\nagents: {agents}")
+    assert "agents.0.relay: " in told
+    assert "is no address of a relay; give https://, a host, and the port that [relay]" in told
 
 
 def test_name_and_server_are_enough(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,13 @@ import pytest
 from federant.link.certificate import read_certificate
 from federant.link.identity import Identity, Role
 from federant.link.kit import load_kit
-from federant.provision import FederationKits, Party, ProvisionError, open_federation
+from federant.provision import (
+    FederationKits,
+    Party,
+    ProvisionError,
+    make_federation,
+    open_federation,
+)
 
 from .conftest import Handshake
 
@@ -68,6 +75,36 @@ def test_a_kit_that_was_taken_away_is_made_anew_by_renewing(kits: FederationKits
         renewed = federation.renew(SITE)
     assert renewed.kept is None
     assert load_kit(renewed.folder).identity == SITE
+
+
+def test_what_an_agent_dials_outlives_every_renewal(tmp_path: Path) -> None:
+    relay = "https://gate.example:8760"
+    made = make_federation(
+        tmp_path / "kits",
+        sites=["site-1"],
+        agents=[("site-1", "gpu-7")],
+        relays={"site-1": relay},
+    )
+    agent = made.agents["site-1.gpu-7"]
+    assert agent.relay == relay
+    with open_federation(made.folder) as federation:
+        federation.rotate()
+        renewed = federation.renew(agent.identity)
+        federation.retire(force=True)
+    assert renewed.kept is not None
+    assert load_kit(renewed.folder).relay == load_kit(renewed.kept).relay == relay
+    agent.folder.rename(tmp_path / "taken-away")
+    with open_federation(made.folder) as federation:
+        assert load_kit(federation.renew(agent.identity).folder).relay == relay
+
+
+def test_a_relay_that_was_put_into_a_kit_by_hand_stays_there(kits: FederationKits) -> None:
+    agent = kits.agents["site-1.gpu-7"]
+    relay = "https://gate.example:8760"
+    (agent.folder / "kit.toml").write_text(replace(agent, relay=relay).toml())
+    with open_federation(kits.folder) as federation:
+        federation.renew(agent.identity)
+    assert load_kit(agent.folder).relay == relay
 
 
 def test_only_who_has_a_kit_can_be_renewed(kits: FederationKits) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from federant.link.certificate import read_certificate
+from federant.link.identity import Role
 from federant.provision import (
     Condition,
     FederationKits,
+    Party,
     ProvisionError,
+    identity_of,
     make_federation,
     open_federation,
     survey,
@@ -40,6 +43,21 @@ def test_all_certificates_are_found_with_holder_serial_and_end(made: FederationK
     assert found[1].facts == read_certificate(made.server.certificate)
     assert found[1].remaining == timedelta(days=100)
     assert not any(seen.needs_care for seen in found)
+
+
+def test_what_an_agent_dials_is_seen(made: FederationKits) -> None:
+    with open_federation(made.folder) as federation:
+        identity = identity_of("test", Role.AGENT, "gpu-9", site="site-1")
+        federation.add(Party(identity, relay="https://gate.example:8760"))
+    seen = {each.title: each.relay for each in survey(made.folder)}
+    assert seen.pop("agent gpu-9 of site site-1") == "https://gate.example:8760"
+    assert set(seen.values()) == {""}
+
+
+def test_a_kit_that_cannot_be_read_is_named(made: FederationKits) -> None:
+    (made.server.folder / "kit.toml").write_text("[[")
+    with pytest.raises(ProvisionError, match=r"kit\.toml cannot be read as TOML"):
+        survey(made.folder)
 
 
 def test_a_single_kit_is_looked_at_where_it_is(made: FederationKits) -> None:

@@ -77,7 +77,8 @@ def _read_kit(subject: Subject, folder: Path) -> None:
         subject.findings.append(problem("kit", str(error)))
         return
     subject.role, subject.server = subject.kit.identity.role, subject.kit.server
-    subject.findings.append(ok("kit", f"{folder}, of {subject.kit.identity.title}"))
+    dials = f", which dials {subject.kit.relay}" if subject.kit.relay else ""
+    subject.findings.append(ok("kit", f"{folder}, of {subject.kit.identity.title}{dials}"))
 
 
 def _read_site(subject: Subject, file: Path, kit: Path | None) -> None:

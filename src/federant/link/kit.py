@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from .errors import LinkConfigError
-from .identity import Identity
+from .identity import Identity, Role
 
 KIT_FILE: Final = "kit.toml"
 _KEYS: Final = ("identity", "server")
+_OF_AGENTS: Final = "relay"
+"""A key that an agent's kit may have, and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Kit:
     identity: Identity
     server: str
     """The address of the federation's server: https://host:port."""
+    relay: str = ""
+    """In an agent's kit: the address of its site's relay, https://host:port, if that is known."""
 
     @property
     def authority(self) -> Path:
@@ -45,7 +49,8 @@ class Kit:
 
     def toml(self) -> str:
         """The text of ``kit.toml``."""
-        return f'identity = "{self.identity}"\nserver = "{self.server}"\n'
+        relay = f'relay = "{self.relay}"\n' if self.relay else ""
+        return f'identity = "{self.identity}"\nserver = "{self.server}"\n{relay}'
 
 
 def load_kit(folder: Path) -> Kit:
@@ -54,6 +59,21 @@ def load_kit(folder: Path) -> Kit:
     LinkConfigError, which names the file, if something is missing, the key is not private, or
     everybody on the machine may change the kit.
     """
+    kit = read_kit_file(folder)
+    for path in (kit.authority, kit.certificate, kit.key):
+        if not path.is_file():
+            raise LinkConfigError(
+                f"{path} is missing, without which the kit of {kit.identity.title} is of no use; "
+                "copy the whole kit again"
+            )
+    _require_private(kit.key)
+    for path in (kit.folder, folder / KIT_FILE, kit.authority, kit.certificate):
+        _require_unchanged(path)
+    return kit
+
+
+def read_kit_file(folder: Path) -> Kit:
+    """What ``kit.toml`` in a folder says, whatever else is there; LinkConfigError as from above."""
     place = folder / KIT_FILE
     try:
         raw = tomllib.loads(place.read_text(encoding="utf-8"))
@@ -64,26 +84,22 @@ def load_kit(folder: Path) -> Kit:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LinkConfigError(f"{place} cannot be read as TOML: {error}") from error
-    if set(raw) != set(_KEYS) or not all(isinstance(value, str) for value in raw.values()):
+    texts = all(isinstance(value, str) for value in raw.values())
+    if set(raw) - {_OF_AGENTS} != set(_KEYS) or not texts:
         raise LinkConfigError(
-            f"{place} must hold the texts {' and '.join(_KEYS)} and nothing else, it has "
-            f"{', '.join(sorted(raw)) or 'nothing'}; make the kit again"
+            f"{place} must hold the texts {' and '.join(_KEYS)}, an agent's may hold {_OF_AGENTS}, "
+            f"and nothing else, it has {', '.join(sorted(raw)) or 'nothing'}; make the kit again"
         )
     try:
         identity = Identity.from_uri(raw["identity"])
     except ValueError as error:
         raise LinkConfigError(f"{place}: identity: {error}") from error
-    kit = Kit(folder, identity, raw["server"])
-    for path in (kit.authority, kit.certificate, kit.key):
-        if not path.is_file():
-            raise LinkConfigError(
-                f"{path} is missing, without which the kit of {identity.title} is of no use; "
-                "copy the whole kit again"
-            )
-    _require_private(kit.key)
-    for path in (kit.folder, place, kit.authority, kit.certificate):
-        _require_unchanged(path)
-    return kit
+    if _OF_AGENTS in raw and identity.role is not Role.AGENT:
+        raise LinkConfigError(
+            f"{place}: {_OF_AGENTS} is a key of agents' kits, and this one is of {identity.title}; "
+            "remove it"
+        )
+    return Kit(folder, identity, raw["server"], raw.get(_OF_AGENTS, ""))
 
 
 def _require_unchanged(path: Path) -> None:

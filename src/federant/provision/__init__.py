@@ -4,7 +4,7 @@ from .certificates import fingerprint
 from .errors import ProvisionError
 from .federation import Federation, Renewed, open_federation
 from .making import FederationKits, Provisioned, carry_out, make_federation
-from .party import Party, checked_host, identity_of, place_of
+from .party import Party, checked_host, checked_relay, identity_of, place_of
 from .plan import Plan, load_plan
 from .record import Issued
 from .requests import Request, make_request, read_request
@@ -26,6 +26,7 @@ __all__ = [
     "Settings",
     "carry_out",
     "checked_host",
+    "checked_relay",
     "fingerprint",
     "identity_of",
     "load_plan",

@@ -86,6 +86,7 @@ class Authority:
             not_after=facts.not_after,
             authority=number,
             key_elsewhere=key_elsewhere,
+            relay=party.relay,
         )
         record.add(self.folder / RECORD_FILE, issued, sync=self._durable)
         return certificate

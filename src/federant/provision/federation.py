@@ -114,7 +114,7 @@ class Federation:
                 f"the key of {identity.title} was made elsewhere and is not here; let its owner "
                 'run "federant provision request", and give the file with --csr'
             )
-        party = Party(identity, last.hosts if hosts is None else hosts)
+        party = Party(identity, last.hosts if hosts is None else hosts, last.relay)
         if not self.has(identity):
             return Renewed(self.add(party, key), None)
         folder = self.folder_of(identity)

@@ -47,7 +47,7 @@ def kit_files(
 ) -> dict[str, Content]:
     """The files of a kit by name; without a key if that was made elsewhere."""
     identity = party.identity
-    toml = Kit(Path(), identity, settings.server).toml()
+    toml = Kit(Path(), identity, settings.server, party.relay).toml()
     files = {
         KIT_FILE: Content(toml.encode(), PUBLIC_FILE),
         CA_FILE: Content(trusted, PUBLIC_FILE),

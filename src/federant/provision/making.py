@@ -12,7 +12,7 @@ from federant.link.kit import KIT_FILE, Kit, load_kit
 
 from .errors import ProvisionError
 from .federation import open_federation
-from .party import Party, checked_host, identity_of, place_of, server_url
+from .party import Party, checked_host, checked_relay, identity_of, place_of, server_url
 from .plan import DEFAULT_PORT, Plan
 from .private_files import PUBLIC_FILE, Content
 from .private_files import replace as replace_file
@@ -72,6 +72,7 @@ def make_federation(
     sites: Mapping[str, Sequence[str]] | Sequence[str] = (),
     operators: Sequence[str] = (),
     agents: Sequence[tuple[str, str] | tuple[str, str, str]] = (),
+    relays: Mapping[str, str] | None = None,
     days: int = DEFAULT_DAYS,
     now: datetime | None = None,
 ) -> FederationKits:
@@ -79,7 +80,8 @@ def make_federation(
 
     Everybody dials the server at ``https://host:port``; its certificate is for ``hosts`` too.
     ``sites`` are names, or a mapping from names to the hosts under which agents dial them;
-    ``agents`` are (site, name) or (site, name, job).  Certificates begin at ``now``, some minutes
+    ``agents`` are (site, name) or (site, name, job); ``relays`` maps sites to the addresses of
+    their relays, for the kits of their agents.  Certificates begin at ``now``, some minutes
     before which they are good already.  Nothing that is there is made again, and nothing waits for
     the disk.
     """
@@ -90,7 +92,8 @@ def make_federation(
     parties += [Party(identity_of(name, Role.OPERATOR, each)) for each in operators]
     for site, agent, *job in agents:
         identity = identity_of(name, Role.AGENT, agent, site=site, job=job[0] if job else "")
-        parties.append(Party(identity))
+        relay = (relays or {}).get(site)
+        parties.append(Party(identity, relay=checked_relay(relay) if relay else ""))
     kits: dict[Role, dict[str, Kit]] = {role: {} for role in Role}
     settings = Settings(name, server_url(host, port), days)
     with open_federation(folder, settings, now=now, durable=False) as made:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import PurePosixPath
 from typing import Final
+from urllib.parse import urlsplit
 
 from federant.link.identity import Identity, Role
 
@@ -25,6 +26,8 @@ class Party:
     identity: Identity
     hosts: tuple[str, ...] = ()
     """DNS names and IP addresses under which it is dialled; only servers and sites have any."""
+    relay: str = ""
+    """Of an agent: the address of its site's relay, as far as it is known."""
 
     @property
     def place(self) -> PurePosixPath:
@@ -70,6 +73,23 @@ def checked_host(text: str) -> str:
             f"{text!r} is no host; give {HOST_RULE}, without a scheme, a port or wildcards"
         )
     return text.lower()
+
+
+def checked_relay(text: str) -> str:
+    """The address of a site's relay as it stands in an agent's kit, or ProvisionError."""
+    wrong = ProvisionError(
+        f"{text!r} is no address of a relay; give https://, a host, and the port that [relay] in "
+        "the site's file says, such as https://site-1.example.org:8760"
+    )
+    try:
+        parts = urlsplit(text)
+        host, port = checked_host(parts.hostname or ""), parts.port
+    except ValueError:
+        raise wrong from None
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme != "https" or not port or more:
+        raise wrong
+    return server_url(host, port)
 
 
 def as_address(host: str) -> IPv4Address | IPv6Address | None:

@@ -28,7 +28,7 @@ from federant.link.identity import Role
 from federant.link.messages import NAME_RULE, is_name
 
 from .errors import ProvisionError
-from .party import Party, checked_host, identity_of, place_of, server_url
+from .party import Party, checked_host, checked_relay, identity_of, place_of, server_url
 from .settings import DEFAULT_DAYS, MAX_DAYS, Settings
 from .yaml_file import load_yaml
 
@@ -77,6 +77,8 @@ class AgentPlan(_Part):
     site: _Name
     job: _Name | None = None
     """The only job that it may serve; every one of its site's if it names none."""
+    relay: Annotated[StrictStr, AfterValidator(checked_relay)] = ""
+    """The address of its site's relay: what the agent dials from another machine."""
 
 
 class Plan(_Part):
@@ -111,7 +113,10 @@ class Plan(_Part):
             *(Party(identity_of(of, Role.SITE, each.name), each.hosts) for each in self.sites),
             *(Party(identity_of(of, Role.OPERATOR, each.name)) for each in self.operators),
             *(
-                Party(identity_of(of, Role.AGENT, each.name, site=each.site, job=each.job or ""))
+                Party(
+                    identity_of(of, Role.AGENT, each.name, site=each.site, job=each.job or ""),
+                    relay=each.relay,
+                )
                 for each in self.agents
             ),
         ]

@@ -32,6 +32,8 @@ class Issued:
     """The number of the certificate authority that signed it."""
     key_elsewhere: bool = False
     """Whether its key was made on another machine, which sent a request."""
+    relay: str = ""
+    """What an agent was to dial when its kit was made."""
 
     def line(self) -> str:
         content = {
@@ -42,6 +44,7 @@ class Issued:
             "not_after": _text(self.not_after),
             "authority": self.authority,
             "key_elsewhere": self.key_elsewhere,
+            "relay": self.relay,
         }
         return json.dumps(content) + "\n"
 
@@ -58,6 +61,7 @@ class Issued:
             not_after=datetime.fromisoformat(found["not_after"]),
             authority=int(found["authority"]),
             key_elsewhere=bool(found["key_elsewhere"]),
+            relay=str(found.get("relay", "")),  # lines of old have none
         )
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from federant.link import LinkConfigError
 from federant.link.certificate import WARN_BEFORE, CertificateFacts, certificate_facts
+from federant.link.kit import KIT_FILE, read_kit_file
 
 from .certificates import PublicKey
 from .errors import ProvisionError
@@ -40,6 +42,8 @@ class Seen:
     title: str
     remaining: timedelta
     condition: Condition
+    relay: str = ""
+    """What an agent dials, if its kit says so."""
 
     @property
     def needs_care(self) -> bool:
@@ -86,7 +90,17 @@ def _look(place: Path, folder: Path, now: datetime) -> Seen:
         title=title.removeprefix("CN="),
         remaining=facts.remaining(now),
         condition=_condition(certificate, place / KEY_FILE, now),
+        relay=_relay(place),
     )
+
+
+def _relay(place: Path) -> str:
+    if not (place / KIT_FILE).exists():  # an authority's folder, or a certificate by itself
+        return ""
+    try:
+        return read_kit_file(place).relay
+    except LinkConfigError as error:
+        raise ProvisionError(str(error)) from error
 
 
 def _condition(certificate: x509.Certificate, key: Path, now: datetime) -> Condition:

@@ -39,18 +39,27 @@ def add_agent(
     job: Annotated[
         str, typer.Option(help="The only job that it may serve; default: every one of the site.")
     ] = "",
+    relay: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="The address of the site's relay, https://host:port, which the agent dials.",
+        ),
+    ] = "",
     csr: Csr = None,
     folder: Dir = KITS,
 ) -> None:
     """Make the kit of a trainer's agent on another machine than its site.
 
     With it one can do less than with the site's kit: serve that site's client jobs, or one of them.
+    A trainer that is given the kit's folder dials the relay by itself; the address stands in the
+    kit's kit.toml, where it can be changed, or put in later.
 
-    Example: [bold]federant provision add-agent gpu-7 --site site-1[/bold]
+    Example: [bold]federant provision add-agent gpu-7 --site site-1 --relay https://host:8760[/bold]
     """
     with extra("provision"):
         from federant.link.identity import Role
-    _add(folder, Role.AGENT, name, site=site, job=job, csr=csr)
+    _add(folder, Role.AGENT, name, site=site, job=job, relay=relay, csr=csr)
 
 
 def add_operator(
@@ -74,6 +83,7 @@ def _add(
     *,
     site: str = "",
     job: str = "",
+    relay: str = "",
     hosts: Sequence[str] = (),
     csr: Path | None = None,
 ) -> None:
@@ -82,6 +92,7 @@ def _add(
             Party,
             ProvisionError,
             checked_host,
+            checked_relay,
             fingerprint,
             identity_of,
             open_federation,
@@ -90,7 +101,8 @@ def _add(
     with plain_errors(ProvisionError, OSError), open_federation(folder) as federation:
         key = None if csr is None else read_request(csr)
         identity = identity_of(federation.settings.name, role, name, site=site, job=job)
-        party = Party(identity, tuple(map(checked_host, hosts)))
+        dialled = checked_relay(relay) if relay else ""
+        party = Party(identity, tuple(map(checked_host, hosts)), dialled)
         made = federation.add(party, key)
     if key is None:
         say(f"made {made}, the kit of {identity.title}; copy it to its machine")

@@ -51,6 +51,7 @@ def init(
 
 def _advice(each: Provisioned) -> str:
     from federant.link.identity import Role
+    from federant.link.kit import read_kit_file
 
     if not each.made:
         return "left as it is"
@@ -64,4 +65,5 @@ def _advice(each: Provisioned) -> str:
         case Role.OPERATOR:
             return f"give it to {each.identity.name}, for the commands that look after jobs"
         case Role.AGENT:
-            return f"copy it to {each.identity.name}: the workspace of a trainer's CellPipe"
+            relay = read_kit_file(each.folder).relay or "the relay, once kit.toml names it"
+            return f"copy it to {each.identity.name}: its trainers dial {relay}"

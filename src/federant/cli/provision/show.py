@@ -16,7 +16,7 @@ def show(
         Path, typer.Argument(metavar="DIR", help="The folder with all kits, or one kit.")
     ] = KITS,
 ) -> None:
-    """List certificates: whose they are, their serial numbers, and when they end.
+    """List certificates: whose they are, their serial numbers, when they end, what agents dial.
 
     The exit status is 1 if one has ended, ends within 30 days, or does not fit its key.
 
@@ -26,7 +26,8 @@ def show(
         from federant.provision import ProvisionError, survey
     with plain_errors(ProvisionError, OSError):
         found = survey(folder)
-    table = table_of("kit", "of", "serial", "until", "days", "")
+    dials = any(seen.relay for seen in found)
+    table = table_of("kit", "of", "serial", "until", "days", *(["dials"] if dials else []), "")
     for seen in found:
         add_texts(
             table,
@@ -35,6 +36,7 @@ def show(
             seen.facts.serial,
             f"{seen.facts.not_after:%Y-%m-%d}",
             str(seen.remaining.days),
+            *([seen.relay] if dials else []),
             seen.condition,
         )
     print_table(table)
