@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from federant.link.certificate import read_certificate
+from federant.link.expiry import ExpiryWatch
 from federant.link.tls import server_context
 from federant.provision import FederationKits, make_federation
 from federant.server.app import create_app
@@ -65,7 +65,7 @@ def serving_tls(tmp_path: Path) -> Callable[..., AbstractContextManager[Secure]]
         services = Services(
             *(store, FolderBlobs(tmp_path / "blobs"), wakeups, "test"),
             federation=kits.server.identity.federation,
-            certificate=read_certificate(kits.server.certificate),
+            certificate=ExpiryWatch(kits.server).facts,
             revocations=revocations,
         )
         service = HttpService(create_app(services), wakeups, server_context(kits.server))

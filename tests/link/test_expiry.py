@@ -43,7 +43,7 @@ def test_one_that_ends_within_30_days_is_warned_of_at_once_and_once_a_day(
     watch.look()
     (line,) = warnings()
     assert line.startswith(
-        f"the certificate of site site-1 ends in 12 days: serial={watch.facts.serial} until="
+        f"the certificate of site site-1 ends in 12 days: serial={watch.facts().serial} until="
     )
     assert f"kit={kit.folder}; renew it (federant provision renew)" in line
     now += DAY - 1

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import struct
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
 
@@ -161,4 +163,18 @@ class PlainPool(urllib3.HTTPConnectionPool):
 
 
 class ServerPool(urllib3.HTTPSConnectionPool):
+    """Connections by the certificate that the caller has now: one by an older is not used again."""
+
     ConnectionCls = ServerConnection
+
+    def __init__(self, *args: Any, contexts: Callable[[], ssl.SSLContext], **options: Any) -> None:
+        super().__init__(*args, ssl_context=contexts(), **options)
+        self._contexts = contexts
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        context = self._contexts()
+        if connection.ssl_context is not context:
+            connection.close()
+            connection.ssl_context = context
+        return connection

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
-from .certificate import WARN_BEFORE, read_certificate
+from .certificate import WARN_BEFORE, CertificateFacts, read_certificate
+from .errors import LinkConfigError
 from .kit import Kit
+from .renewal import marks_of
 
 _log = logging.getLogger(__name__)
 
@@ -23,11 +26,20 @@ class ExpiryWatch:
     """
 
     def __init__(self, kit: Kit, clock: Callable[[], float] = time.monotonic) -> None:
-        self.facts = read_certificate(kit.certificate)
-        """Of the certificate with which the process began."""
+        self._marks = marks_of([kit.certificate])
+        self._facts = read_certificate(kit.certificate)
         self._kit = kit
         self._clock = clock
         self._next = clock()
+
+    def facts(self) -> CertificateFacts:
+        """Of the certificate that is in the kit now; the one before, if that cannot be read."""
+        marks = marks_of([self._kit.certificate])
+        if marks != self._marks:
+            with suppress(LinkConfigError):
+                self._facts = read_certificate(self._kit.certificate)
+                self._marks = marks
+        return self._facts
 
     def look(self) -> None:
         """Warn if it is time to; costs nothing if it is not."""
@@ -35,14 +47,15 @@ class ExpiryWatch:
         if now < self._next:
             return
         self._next = now + _EVERY_SECONDS
-        left = self.facts.remaining()
+        facts = self.facts()
+        left = facts.remaining()
         if left < WARN_BEFORE:
             _log.warning(
                 "the certificate of %s %s: serial=%s until=%s kit=%s; renew it (federant provision "
-                "renew), copy the kit here, and start this again",
+                "renew), and copy the kit here: it is taken up without a restart",
                 self._kit.identity.title,
                 "has expired" if left <= timedelta(0) else f"ends in {left.days} days",
-                self.facts.serial,
-                f"{self.facts.not_after:%Y-%m-%d}",
+                facts.serial,
+                f"{facts.not_after:%Y-%m-%d}",
                 self._kit.folder,
             )

@@ -27,6 +27,7 @@ from .kit import Kit
 from .loopback import is_loopback
 from .messages import VERSION, VERSION_HEADER, ErrorBody
 from .proxy import Proxy, proxy_for
+from .renewal import CurrentContext
 from .tls import client_context, require_plain, tls_error
 
 _log = logging.getLogger(__name__)
@@ -255,9 +256,9 @@ def _pool(
     options: dict[str, Any] = {"maxsize": connections, "block": False, "retries": False}
     if kit is None:
         return PlainPool(host, port, stalled_seconds=stalled_seconds, **options)
-    options["ssl_context"] = client_context(kit)
     pool = functools.partial(
         ServerPool,
+        contexts=CurrentContext(kit, client_context),
         federation=kit.identity.federation,
         url=url,
         stalled_seconds=stalled_seconds,

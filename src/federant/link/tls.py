@@ -16,6 +16,7 @@ from typing import Any, Final
 from .errors import LinkConfigError, LinkUnavailable
 from .identity import Identity, Role
 from .kit import Kit
+from .renewal import CurrentContext
 
 
 class TlsProblem(StrEnum):
@@ -111,7 +112,20 @@ def server_context(kit: Kit) -> ssl.SSLContext:
     """For who is dialled: a certificate that is shown must be of the same authority.
 
     None at all is let through to where it can be refused in words, and asked after its health.
+    A kit that is renewed meanwhile holds for every handshake from then on.
     """
+    current = CurrentContext(kit, _server_context)
+    context = current()
+
+    def choose(connection: ssl.SSLSocket | ssl.SSLObject, _name: str, _of: ssl.SSLContext) -> None:
+        connection.context = current()
+
+    # Called in every handshake, before a certificate is shown or judged, also for no name.
+    context.sni_callback = choose
+    return context
+
+
+def _server_context(kit: Kit) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_SERVER, kit)
     context.verify_mode = ssl.CERT_OPTIONAL
     # Each connection shows its certificate anew: no ticket outlives what was judged then.

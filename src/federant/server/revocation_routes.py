@@ -35,7 +35,8 @@ def revocation_router(services: Services, revocations: Revocations) -> APIRouter
                 "would lock yourself out; renew your kit first (federant provision renew), and "
                 "revoke the old certificate with the new one",
             )
-        if services.certificate is not None and services.certificate.serial == body.serial:
+        own = services.certificate and services.certificate()
+        if own is not None and own.serial == body.serial:
             raise RefusedError(
                 ErrorCode.CONFLICT,
                 f"{body.serial} is the serial number of this server's own certificate, and who "

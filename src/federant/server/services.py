@@ -51,7 +51,7 @@ class Services:
     """``ready`` tells whether workflows are being run.
 
     ``federation`` is the name in the certificates of those who are let in; empty without TLS.
-    ``certificate`` is the server's own.
+    ``certificate()`` is the server's own, which may be renewed.
     """
 
     store: Store
@@ -62,7 +62,7 @@ class Services:
     check_job: CheckJob = _any_job
     ready: Callable[[], bool] = _always_ready
     federation: str = ""
-    certificate: CertificateFacts | None = None
+    certificate: Callable[[], CertificateFacts] | None = None
     holders: Holders = field(default_factory=Holders)
     revocations: Revocations | None = None
     """None: made by the application from what the store knows."""

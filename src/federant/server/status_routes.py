@@ -32,7 +32,8 @@ def status_router(services: Services, revocations: Revocations) -> APIRouter:
         """The server, its jobs, its sites, and when their certificates end."""
         now = time.time()
         counted = Counter(job.state for job in services.store.jobs())
-        own, caller = services.certificate, peer_in(request)
+        own = services.certificate and services.certificate()
+        caller = peer_in(request)
         return StatusReply(
             server_id=services.server_id,
             version=federant.__version__,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from federant.link.certificate import read_certificate
+from federant.link.expiry import ExpiryWatch
 from federant.link.identity import Identity
 from federant.link.kit import Kit
 from federant.link.tls import server_context
@@ -60,7 +60,7 @@ def serving_tls(kits: FederationKits) -> ServingTls:
         secure = replace(
             services,
             federation=kits.server.identity.federation,
-            certificate=read_certificate(kit.certificate),
+            certificate=ExpiryWatch(kit).facts,
             revocations=revocations,
         )
         service = HttpService(create_app(secure), Wakeups(), server_context(kit), **options)

@@ -13,9 +13,9 @@ from federant.cli.provision.options import KITS, Dir, say
 def rotate_ca(folder: Dir = KITS) -> None:
     """Begin another certificate authority beside the present one.
 
-    It signs from now on, and every kit's ca.pem holds both. First copy ca.pem to every machine and
-    start what runs there again; then renew every kit; then retire-ca ends the old one. Nobody is
-    locked out meanwhile.
+    It signs from now on, and every kit's ca.pem holds both. First copy ca.pem to every machine;
+    then renew every kit; then retire-ca ends the old one. Nobody is locked out meanwhile, and
+    nothing that runs is started again.
 
     Example: [bold]federant provision rotate-ca[/bold]
     """
@@ -25,7 +25,7 @@ def rotate_ca(folder: Dir = KITS) -> None:
         federation.rotate()
     say(
         "another authority signs from now on; both are trusted. Next:\n"
-        "  1. copy each kit's ca.pem to its machine, and start what runs there again\n"
+        "  1. copy each kit's ca.pem to its machine\n"
         "  2. federant provision renew --all, and copy certificate.pem and key.pem\n"
         "  3. federant provision retire-ca, and copy each ca.pem once more"
     )
