@@ -25,6 +25,7 @@ from federant.link.messages import (
     RenewRequest,
     ResultReply,
     ResultRequest,
+    RevokedSerials,
     SiteJob,
     SiteState,
     SiteStateRequest,
@@ -45,13 +46,18 @@ GOLDEN: list[tuple[BaseModel, str]] = [
     ),
     (
         NextJobsRequest.model_validate({"known": {"j": "running"}, "wait_seconds": 5}),
-        '{"known":{"j":"running"},"wait_seconds":5.0}',
+        '{"known":{"j":"running"},"wait_seconds":5.0,"revocations":null}',
     ),
     (
         NextJobsReply(
             jobs=(SiteJob(job_id="j", name="n", trainer="t", params={"a": 1}, state="ended"),)
         ),
-        '{"jobs":[{"job_id":"j","name":"n","trainer":"t","params":{"a":1},"state":"ended"}]}',
+        '{"jobs":[{"job_id":"j","name":"n","trainer":"t","params":{"a":1},"state":"ended"}],'
+        '"revoked":null}',
+    ),
+    (
+        NextJobsReply(revoked=RevokedSerials(version="v", serials=("1f", "2"))),
+        '{"jobs":[],"revoked":{"version":"v","serials":["1f","2"]}}',
     ),
     (SiteStateRequest(state=SiteState.REFUSED, text="x"), '{"state":"refused","text":"x"}'),
     (
@@ -114,6 +120,11 @@ def test_each_message_keeps_its_form(message: BaseModel, text: str) -> None:
 def test_an_event_of_a_peer_that_knows_no_blobs_is_read() -> None:
     old = '{"id":"1","kind":"TEXT","tag":"","value":null,"step":null,"text":"","task":""}'
     assert Event.model_validate_json(old).blob is None
+
+
+def test_a_site_and_a_server_that_know_of_no_revocations_are_read() -> None:
+    assert NextJobsRequest.model_validate_json('{"known":{},"wait_seconds":5}').revocations is None
+    assert NextJobsReply.model_validate_json('{"jobs":[]}').revoked is None
 
 
 def test_fields_of_a_newer_peer_are_ignored() -> None:

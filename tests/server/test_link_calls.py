@@ -93,6 +93,29 @@ def test_a_waiting_site_is_told_of_a_new_job(
     assert [told.job_id for told in waiting.answer()] == [job.id]
 
 
+def test_a_site_that_asks_is_told_at_once_what_was_revoked(link: Link, store: Store) -> None:
+    store.revoke("2a", "agent", "lost", "operator")
+    store.revoke("1f", "agent", "lost", "operator")
+    told = link("site-1").next_news({}, LONG, "").revoked
+    assert told is not None
+    assert told.serials == ("1f", "2a")
+    assert link("site-1").next_news({}, 0.0, told.version).revoked is None
+    assert link("site-1").next_news({}, 0.0).revoked is None
+
+
+def test_a_waiting_site_is_told_of_a_revocation(link: Link, store: Store) -> None:
+    site = link("site-1")
+    site.hello("place-1")
+    before = site.next_news({}, LONG, "").revoked
+    assert before is not None
+    assert before.serials == ()
+    waiting = Waiting(lambda: site.next_news({}, 3 * LONG, before.version))
+    store.revoke("1f", "agent", "lost", "operator")
+    after = waiting.answer().revoked
+    assert after.serials == ("1f",)
+    assert after.version != before.version
+
+
 def test_a_site_is_told_that_a_job_stops_and_that_it_has_ended(
     link: Link, store: Store, job: JobRow
 ) -> None:

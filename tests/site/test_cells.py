@@ -12,11 +12,28 @@ from typing import Any
 
 import pytest
 
+from federant.link.certificate import read_certificate
 from federant.link.messages import JobState
 
 pytestmark = pytest.mark.slow
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "far_trainer.py"
+
+WAITING_AGENT = """
+import sys
+from federant.client import FlareAgentWithCellPipe
+from federant.pipe import PipeError
+agent = FlareAgentWithCellPipe(
+    agent_id="gpu-7", site_name="site-1", root_url=sys.argv[1], secure_mode=True,
+    workspace_dir=sys.argv[2], heartbeat_interval=0.5, heartbeat_timeout=2.0,
+)
+try:
+    with agent:
+        print("in", flush=True)
+        agent.get_task()
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+"""
 
 StartFar = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -28,6 +45,12 @@ def relay_port() -> int:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -44,6 +67,22 @@ def start_far() -> Iterator[StartFar]:
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def start_agent() -> Iterator[StartFar]:
+    """start_agent(url, kit) runs an agent gpu-7 that waits for tasks and says how that ended."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(url: str, kit: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", WAITING_AGENT, url, str(kit)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def cell_site(server: Any, port: int) -> Any:
@@ -81,3 +120,31 @@ def test_the_site_s_daemon_and_its_relay_are_killed_and_the_trainer_goes_on(
     assert view.state is JobState.FINISHED, view.error
     assert secure_server.model(job) == pytest.approx(secure_server.expected(20))
     assert trainer.wait(30) == 0
+
+
+def test_an_agent_that_is_revoked_at_the_server_is_out_at_its_site_with_and_without_the_server(
+    secure_server: Any, start_agent: StartFar, until: Any
+):
+    port = relay_port()
+    site = cell_site(secure_server, port)
+    kit = secure_server.kits.agents["site-1.gpu-7"]
+    url = f"https://localhost:{port}"
+    log = site.folder / "daemon.log"
+    until("the relay", lambda: accepts(port))
+
+    live = start_agent(url, kit.folder)
+    assert live.stdout is not None
+    assert live.stdout.readline() == b"in\n"
+    secure_server.operator.revoke(read_certificate(kit.certificate).serial, "a drill")
+    said = live.stdout.readline().decode()
+    assert "certificate_revoked: the certificate of agent gpu-7 of site site-1" in said
+    denials = [line for line in log.read_text().splitlines() if "denied" in line]
+    assert "fqcn='site-1.gpu-7.agent' reason=certificate_revoked" in denials[0]
+
+    secure_server.kill()
+    site.stop()
+    site.start()
+    until("the relay", lambda: accepts(port))
+    new = start_agent(url, kit.folder)
+    assert new.stdout is not None
+    assert "certificate_revoked: the certificate of agent gpu-7" in new.stdout.readline().decode()

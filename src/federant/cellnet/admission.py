@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from federant.cellnet.errors import CellRefused
@@ -16,12 +17,23 @@ if TYPE_CHECKING:
     from federant.link.kit import Kit
 
 
-class Admission:
-    """Of one site. Without a kit whoever reaches the relay, on its own machine, may join."""
+def _none_is(_serial: str) -> bool:
+    """Nobody has revoked anything."""
+    return False
 
-    def __init__(self, site: str, kit: Kit | None) -> None:
+
+class Admission:
+    """Of one site. Without a kit whoever reaches the relay, on its own machine, may join.
+
+    `is_revoked(serial)` tells which certificates are good no more.
+    """
+
+    def __init__(
+        self, site: str, kit: Kit | None, is_revoked: Callable[[str], bool] = _none_is
+    ) -> None:
         self._site = site
         self._kit = kit
+        self._is_revoked = is_revoked
 
     def context(self) -> ssl.SSLContext | None:
         """How the relay speaks TLS; LinkConfigError if the kit is of no use."""
@@ -32,10 +44,13 @@ class Admission:
         return server_context(self._kit)
 
     def identity_of(self, connection: ServerConnection) -> Identity | None:
-        """Whom the certificate names; None where no certificate is asked for."""
+        """Whom the certificate names; None where no certificate is asked for.
+
+        CellRefused if none is shown, or one that names nobody or was revoked.
+        """
         if self._kit is None:
             return None
-        from federant.link.tls import identities_in
+        from federant.link.tls import identities_in, serial_in
 
         certificate = connection.transport.get_extra_info("peercert")
         if not certificate:
@@ -48,6 +63,13 @@ class Admission:
         if len(found) != 1:
             raise CellRefused(
                 Refusal.FORBIDDEN, f"the certificate names {len(found)} parties, it must name one"
+            )
+        serial = serial_in(certificate)
+        if self._is_revoked(serial):
+            raise CellRefused(
+                Refusal.REVOKED,
+                f"{Refusal.REVOKED}: the certificate of {found[0].title}, serial number {serial}, "
+                "was revoked; ask the federation's operator for another",
             )
         return found[0]
 

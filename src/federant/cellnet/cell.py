@@ -141,11 +141,7 @@ class Cell:
             raise CellError(f"{order.url}: the relay does not answer") from error
         said = _words(answer)
         if isinstance(said, words.Refused):
-            try:
-                code = words.Refusal(said.code)
-            except ValueError:
-                code = words.Refusal.PROTOCOL
-            raise CellRefused(code, said.text)
+            raise _refusal(said)
         if not isinstance(said, words.Joined):
             raise NoRelayError(f"{order.url}: no relay of federant answers there")
         self._joined = True
@@ -200,8 +196,7 @@ class Cell:
         elif isinstance(said, words.Alone):
             self._part()
         elif isinstance(said, words.Refused):
-            code = words.Refusal.FORBIDDEN
-            raise CellRefused(code, said.text)
+            raise _refusal(said)
         elif isinstance(said, words.Met):
             known = said.instance == self._tunnel.peer
             if not known and self._owner.is_gone():
@@ -275,6 +270,14 @@ class Cell:
     def _tell_swept(self, number: int) -> None:
         self._sweeps.discard(number)
         self._owner.tell("swept", number=number)
+
+
+def _refusal(said: words.Refused) -> CellRefused:
+    try:
+        code = words.Refusal(said.code)
+    except ValueError:
+        code = words.Refusal.PROTOCOL
+    return CellRefused(code, said.text)
 
 
 def _words(message: str | bytes) -> words.Words:

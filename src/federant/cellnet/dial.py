@@ -88,7 +88,7 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
         raise CellError(f"{url}: the connection to the relay is gone: {error}") from error
     except InvalidStatus as error:
         status = error.response.status_code
-        text = bytes(error.response.body or b"")[:200].decode(errors="replace").strip()
+        text = bytes(error.response.body or b"")[:500].decode(errors="replace").strip()
         server = error.response.headers.get("Server", "a server without a name")
         said = f"{url}: {server} answered with HTTP {status} {text!r}"
         if status in _AWAY:

@@ -11,7 +11,9 @@ import secrets
 import ssl
 import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from federant.cellnet import words
@@ -29,7 +32,8 @@ from federant.cellnet.dial import (
     PING_SECONDS,
     PONG_SECONDS,
 )
-from federant.cellnet.errors import CellRefused
+from federant.cellnet.errors import CellProtocolError, CellRefused
+from federant.cellnet.guests import Guest, Guests
 from federant.cellnet.names import End, Fqcn
 
 if TYPE_CHECKING:
@@ -74,7 +78,8 @@ class Relay:
         self.site = site
         self._admission = admission
         self._seats: dict[tuple[Fqcn, str], _Seat] = {}
-        self._changing = asyncio.Lock()
+        self._guests = Guests()
+        self._partings: set[asyncio.Task[None]] = set()
 
     async def serve(self, host: str, port: int, context: ssl.SSLContext | None) -> Server:
         """Listens; OSError if the port cannot be had."""
@@ -90,6 +95,7 @@ class Relay:
             subprotocols=[Subprotocol(words.SUBPROTOCOL)],
             compression=None,
             process_request=self._admit_request,
+            create_connection=self._guests.new,  # type: ignore[arg-type] # called as a class is
             server_header="federant-relay",
             open_timeout=_GREETING_SECONDS,
             ping_interval=PING_SECONDS,
@@ -114,15 +120,13 @@ class Relay:
         name = ""
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
-                said = words.from_text(str(await connection.recv(decode=True)))
-            if not isinstance(said, words.Join):
-                raise ValueError("the first message is no join")  # noqa: TRY301
+                said = _join_in(await connection.recv(decode=True))
             name = said.fqcn
             identity = self._admission.identity_of(connection)
             seat = _Seat(Fqcn.parse(said.fqcn), said, connection, identity)
             self._admission.check(seat.fqcn, identity)
             await self._sit_down(seat)
-        except (ValueError, CellRefused, TimeoutError) as error:
+        except (ValueError, CellProtocolError, CellRefused, TimeoutError) as error:
             code = error.code if isinstance(error, CellRefused) else words.Refusal.PROTOCOL
             self._log_denial(connection, name, str(error))
             await connection.send(words.to_text(words.Refused(code.value, str(error)[:1000])))
@@ -136,7 +140,10 @@ class Relay:
 
     async def _pass_on(self, seat: _Seat) -> None:
         """Hands the cell's messages to the other one, as fast as that takes them."""
+        key = (seat.fqcn, seat.join.channel)
         async for message in seat.connection:
+            if self._seats.get(key) is not seat:
+                return  # it is being sent away, and may still say much
             if isinstance(message, str):
                 said = words.from_text(message)
                 if isinstance(said, words.Holding):
@@ -148,6 +155,29 @@ class Relay:
                     await other.connection.send(message)
                 except ConnectionClosed:
                     continue  # it is sent again when they meet again
+
+    def cut(self, serials: Collection[str]) -> None:
+        """Sends away who is connected with one of these certificates, which were revoked."""
+        for guest in [guest for serial in serials for guest in self._guests.of(serial)]:
+            task = asyncio.create_task(self._send_away(guest))
+            self._partings.add(task)
+            task.add_done_callback(self._partings.discard)
+
+    async def _send_away(self, guest: Guest) -> None:
+        seat = next((each for each in self._seats.values() if each.connection is guest), None)
+        try:
+            self._admission.identity_of(guest)
+        except CellRefused as error:
+            self._log_denial(guest, str(seat.fqcn) if seat else "", str(error))
+            if seat is not None:
+                await self._stand_up(seat)
+            if guest.state is State.OPEN:
+                # It is told why, if it listens, and goes in any case.
+                with suppress(ConnectionClosed, TimeoutError):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await guest.send(words.to_text(words.Refused(error.code.value, str(error))))
+                        await guest.close()
+            guest.transport.abort()
 
     # -- who is there ------------------------------------------------------------------------------
 
@@ -222,6 +252,14 @@ class Relay:
         _log.warning("denied client=%s:%s fqcn=%r reason=%s", host, port, name[:200], reason)
 
 
+def _join_in(message: str) -> words.Join:
+    """ValueError, CellProtocolError for anything else."""
+    said = words.from_text(message)
+    if not isinstance(said, words.Join):
+        raise CellProtocolError(f"the first message is a {said.KIND} and no join")
+    return said
+
+
 class RelayThread:
     """A relay in a thread of its own, for a process that does other things too."""
 
@@ -231,10 +269,11 @@ class RelayThread:
         """Returns once the relay listens; OSError if the port cannot be had."""
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._relay = Relay(site, admission)
         listening: Future[int] = Future()
 
         async def run() -> None:
-            async with await Relay(site, admission).serve(host, port, context) as server:
+            async with await self._relay.serve(host, port, context) as server:
                 listening.set_result(next(iter(server.sockets)).getsockname()[1])
                 await self._stop.wait()
 
@@ -250,6 +289,11 @@ class RelayThread:
         self._thread.start()
         self.port = listening.result()
         """The one that it listens on, also where 0 was given."""
+
+    def cut(self, serials: Collection[str]) -> None:
+        """Ends the connections made with these certificates, which were revoked."""
+        with suppress(RuntimeError):  # a loop that has ended has no connections either
+            self._loop.call_soon_threadsafe(self._relay.cut, serials)
 
     def stop(self) -> None:
         """Closes every connection; may be called twice."""

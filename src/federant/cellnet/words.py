@@ -25,6 +25,7 @@ class Refusal(StrEnum):
     """Its certificate is not one that may have this name."""
     BUSY = "busy"
     """Another cell, which lives, has this name."""
+    REVOKED = "certificate_revoked"
     PROTOCOL = "protocol"
 
 

@@ -120,9 +120,23 @@ class LinkClient:
 
         Jobs that have ended are told only if they are among ``known``.
         """
+        return self.next_news(known, wait_seconds).jobs
+
+    def next_news(
+        self,
+        known: Mapping[str, SiteJobState],
+        wait_seconds: float,
+        revocations: str | None = None,
+    ) -> NextJobsReply:
+        """As ``next_jobs``, or as soon as more is revoked than in that version of the revocations.
+
+        None: those are not asked for.
+        """
         with self._patience.waiting(wait_seconds) as wait_seconds:
-            body = NextJobsRequest(known=dict(known), wait_seconds=wait_seconds)
-            return self._post("jobs/next", NextJobsReply, body, wait_seconds=wait_seconds).jobs
+            body = NextJobsRequest(
+                known=dict(known), wait_seconds=wait_seconds, revocations=revocations
+            )
+            return self._post("jobs/next", NextJobsReply, body, wait_seconds=wait_seconds)
 
     def report_site_state(self, job_id: str, state: SiteState, text: str = "") -> None:
         """Say how the site stands with a job; of a text that is too long, the end."""

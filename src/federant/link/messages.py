@@ -260,6 +260,9 @@ class NextJobsRequest(WireModel):
         default_factory=dict
     )
     wait_seconds: Wait = 0.0
+    revocations: Annotated[str, Field(max_length=200)] | None = None
+    """The version of the revocations that the site knows, empty for none; a site without a relay
+    does not ask."""
 
 
 class SiteJob(WireModel):
@@ -272,8 +275,18 @@ class SiteJob(WireModel):
     state: SiteJobState
 
 
+class RevokedSerials(WireModel):
+    """All certificates of the federation that were revoked until now."""
+
+    version: str
+    """Another one whenever there are more."""
+    serials: tuple[Serial, ...]
+
+
 class NextJobsReply(WireModel):
     jobs: tuple[SiteJob, ...] = ()
+    revoked: RevokedSerials | None = None
+    """None: not asked for, or the site knows them all."""
 
 
 class SiteStateRequest(WireModel):

@@ -177,6 +177,11 @@ def identities_in(certificate: Mapping[str, Any]) -> list[Identity]:
     return found
 
 
+def serial_in(certificate: Mapping[str, Any]) -> str:
+    """The serial number of a certificate in that form, in lowercase hexadecimal digits."""
+    return f"{int(certificate['serialNumber'], 16):x}"
+
+
 def require_server(connection: object, federation: str, url: str) -> None:
     """LinkTlsError unless the other end shows the certificate of the federation's server.
 

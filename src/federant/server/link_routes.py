@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 from fastapi import APIRouter, Depends
@@ -27,6 +28,7 @@ from federant.link.messages import (
     RenewRequest,
     ResultReply,
     ResultRequest,
+    RevokedSerials,
     SiteJob,
     SiteJobState,
     SiteStateRequest,
@@ -36,7 +38,7 @@ from federant.link.messages import (
 from .identity import Site, known_version, require_version
 from .refusals import RefusedError
 from .services import Services
-from .state import JobRow, TaskRow, TaskState
+from .state import JobRow, Store, TaskRow, TaskState
 from .waiting import long_poll
 from .wakeups import site_topic, task_topic
 
@@ -65,7 +67,7 @@ def link_router(services: Services) -> APIRouter:
 
     @router.post("/jobs/next")
     async def next_jobs(body: NextJobsRequest, site: Site) -> NextJobsReply:
-        """The site's jobs, once they differ from those that it knows."""
+        """The site's jobs and what was revoked, once one of them differs from what it knows."""
 
         def look() -> tuple[bool, NextJobsReply]:
             rows = store.jobs_for_site(site, also=body.known)
@@ -73,7 +75,8 @@ def link_router(services: Services) -> APIRouter:
             there = {job.job_id for job in found}
             found += [_unknown_job(job_id) for job_id in body.known if job_id not in there]
             differs = {job.job_id: job.state for job in found} != body.known
-            return differs, NextJobsReply(jobs=tuple(found))
+            revoked = _revoked(store, body.revocations)
+            return differs or revoked is not None, NextJobsReply(jobs=tuple(found), revoked=revoked)
 
         await run_in_threadpool(store.seen_site, site)
         return await long_poll(wakeups, site_topic(site), body.wait_seconds, look)
@@ -159,6 +162,16 @@ def _job_state(job: JobRow) -> SiteJobState:
     if job.state.ended:
         return SiteJobState.ENDED
     return SiteJobState.STOPPING if job.stop_requested else SiteJobState.RUNNING
+
+
+def _revoked(store: Store, known: str | None) -> RevokedSerials | None:
+    """All that were revoked, if the site asks and knows another version."""
+    if known is None:
+        return None
+    serials = store.revoked_serials()
+    # They only ever become more, and in whatever order they come, the same ones are one version.
+    version = hashlib.sha256(" ".join(serials).encode()).hexdigest()
+    return None if version == known else RevokedSerials(version=version, serials=tuple(serials))
 
 
 def _site_job(job: JobRow) -> SiteJob:

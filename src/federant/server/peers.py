@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from federant.link.identity import Identity
-from federant.link.tls import identities_in
+from federant.link.tls import identities_in, serial_in
 
 from .request_bounds import BoundedProtocol
 
@@ -70,6 +70,6 @@ def peer_of(transport: asyncio.BaseTransport) -> Peer | None:
     named = identities_in(certificate)
     return Peer(
         identity=named[0] if len(named) == 1 else None,
-        serial=f"{int(certificate['serialNumber'], 16):x}",
+        serial=serial_in(certificate),
         expires=float(ssl.cert_time_to_seconds(certificate["notAfter"])),
     )

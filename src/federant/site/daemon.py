@@ -34,6 +34,7 @@ from federant.site.errors import FolderInUseError, NameInUseError, SiteConfigErr
 from federant.site.job_file import JobFile, JobFolder
 from federant.site.job_keeper import ClientJobKeeper
 from federant.site.private_file import write_whole
+from federant.site.revoked import RevokedCertificates
 from federant.site.signals import MainThread
 
 _log = logging.getLogger(__name__)
@@ -64,13 +65,15 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
         )
     try:
         kit = load_kit(config.kit) if config.kit else None
+        has_agents = config.relay is not None and kit is not None
+        revoked = RevokedCertificates(config.folder / "revoked.json") if has_agents else None
         look = ExpiryWatch(kit).look if kit else _nothing
         with (
-            _relay(config, kit),
+            _relay(config, kit, revoked),
             LinkClient(config.server, config.name, kit=kit) as link,
             MainThread() as main,
         ):
-            daemon = SiteDaemon(config, link, on_ready, look)
+            daemon = SiteDaemon(config, link, on_ready, look, revoked)
             daemon.start(on_failure=main.finish)
             asked = main.wait()
             daemon.stop()
@@ -82,7 +85,9 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
 
 
 @contextlib.contextmanager
-def _relay(config: SiteConfig, kit: Kit | None) -> Iterator[None]:
+def _relay(
+    config: SiteConfig, kit: Kit | None, revoked: RevokedCertificates | None
+) -> Iterator[None]:
     """Where agents on other machines meet their client jobs, if the site's file asks for it."""
     if config.relay is None:
         yield
@@ -92,7 +97,8 @@ def _relay(config: SiteConfig, kit: Kit | None) -> Iterator[None]:
     from federant.cellnet.relay import RelayThread
 
     host, port = config.relay.host, config.relay.port
-    admission = Admission(config.name, kit)
+    is_revoked = {} if revoked is None else {"is_revoked": revoked.is_revoked}
+    admission = Admission(config.name, kit, **is_revoked)
     try:
         relay = RelayThread(config.name, host, port, admission, admission.context())
     except OSError as error:
@@ -100,6 +106,8 @@ def _relay(config: SiteConfig, kit: Kit | None) -> Iterator[None]:
             f"relay: {host}:{port} cannot be listened on: {error.strerror or error}; give "
             "another port in the site's file, or stop what has this one"
         ) from error
+    if revoked is not None:
+        revoked.cut = relay.cut
     try:
         yield
     finally:
@@ -127,13 +135,18 @@ class SiteDaemon:
         link: LinkClient,
         on_ready: Callable[[], None] | None = None,
         each_turn: Callable[[], None] = _nothing,
+        revoked: RevokedCertificates | None = None,
     ) -> None:
-        """`each_turn()` is called before each question to the server, each half minute or so."""
+        """`each_turn()` is called before each question to the server, each half minute or so.
+
+        `revoked` learns of each certificate that is revoked; None: nobody here wants to know.
+        """
         self._config = config
         self._jobs = config.folder / "jobs"
         self._link = link
         self._on_ready = on_ready or _nothing
         self._each_turn = each_turn
+        self._revoked = revoked
         self._begun = False
         self.refusal: NameInUseError | None = None
         """Why the daemon did not begin, if the server did not let it."""
@@ -206,9 +219,12 @@ class SiteDaemon:
                         self._begun = True
                         self._on_ready()
                 # At first all jobs are told at once, also those that need a client job again.
-                jobs = self._link.next_jobs(self._known, wait_seconds)
-                _log.debug("told jobs=%s", {job.job_id: job.state.value for job in jobs})
-                for job in jobs:
+                known = None if self._revoked is None else self._revoked.version
+                news = self._link.next_news(self._known, wait_seconds, known)
+                if self._revoked is not None and news.revoked is not None:
+                    self._revoked.learn(news.revoked)
+                _log.debug("told jobs=%s", {job.job_id: job.state.value for job in news.jobs})
+                for job in news.jobs:
                     try:
                         self._serve(job)
                     except OSError as error:  # of this job's folder: the other jobs go on

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import insert, select
 
+from federant.server.wakeups import site_topic
+
 from .rows import RevocationRow
-from .tables import revocations
+from .tables import revocations, sites
 from .transaction import Transaction
 
 
@@ -18,7 +20,13 @@ def add(tx: Transaction, serial: str, identity: str, reason: str, by: str) -> Re
     row = RevocationRow(serial=serial, identity=identity, reason=reason, by=by, time=tx.now)
     values = {"serial": serial, "identity": identity, "reason": reason, "by": by, "time": tx.now}
     tx.conn.execute(insert(revocations).values(values))
+    tx.wake(*(site_topic(name) for name in tx.conn.execute(select(sites.c.name)).scalars()))
     return row
+
+
+def serials(tx: Transaction) -> list[str]:
+    found = select(revocations.c.serial).order_by(revocations.c.serial)
+    return list(tx.conn.execute(found).scalars())
 
 
 def every(tx: Transaction) -> list[RevocationRow]:

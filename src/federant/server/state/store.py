@@ -374,9 +374,17 @@ class Store:
     # ---- revoked certificates ---------------------------------------------------------------
 
     def revoke(self, serial: str, identity: str, reason: str, by: str) -> RevocationRow:
-        """Note that a certificate is good no more; the first to have done so stays."""
+        """Note that a certificate is good no more; the first to have done so stays.
+
+        Every site is to hear of it.
+        """
         with self._database.write() as tx:
             return revoked.add(tx, serial, identity, reason, by)
+
+    def revoked_serials(self) -> list[str]:
+        """The serial numbers of all of them, in order."""
+        with self._database.read() as tx:
+            return revoked.serials(tx)
 
     def revocations(self) -> list[RevocationRow]:
         """All of them, the oldest first."""
