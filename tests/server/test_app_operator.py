@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from federant.server.blobs import FolderBlobs
 from federant.server.state import JobRow, NewTask, Store
 
 API = "/api/v1"
-LONG = 20.0
+LONG = 30.0
 MODEL = b"a frame" * 1000
 
 
@@ -150,6 +151,27 @@ def test_events_are_followed_as_they_come_to_the_end_of_the_job(
     store.set_job_state(job.id, JobState.FINISHED)
     follower.join(LONG)
     assert seen == ["1", "2"]
+
+
+def test_after_the_end_whoever_waits_is_woken_by_what_comes_late_and_by_the_last_sites_leaving(
+    http: HttpCaller, store: Store, job: JobRow
+) -> None:
+    def later(after: int) -> JobEventsReply:
+        query = f"after={after}&wait_seconds={LONG}&late_seconds={LONG}"
+        path = f"{API}/jobs/{job.id}/events?{query}"
+        return http.call("GET", path, JobEventsReply, wait_seconds=LONG)
+
+    store.set_site_state(job.id, "site-1", SiteState.READY)
+    store.set_job_state(job.id, JobState.FINISHED)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(later, 0)
+        store.add_events(job.id, "site-1", [Event(id="late", kind="METRIC", value=1.0)])
+        reply = waiting.result(LONG)
+        assert ([event.id for event in reply.events], reply.more) == (["late"], True)
+        waiting = pool.submit(later, reply.next)
+        store.set_site_state(job.id, "site-1", SiteState.ENDED)
+        reply = waiting.result(LONG)
+        assert (reply.events, reply.more) == ((), False)
 
 
 def test_a_loss_that_is_not_a_number_reaches_the_operator_as_such(

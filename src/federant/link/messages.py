@@ -479,6 +479,8 @@ class JobEventsReply(WireModel):
     next: int
     """The ``after`` of the next call."""
     job_state: JobState
+    more: bool = False
+    """More may come: the job goes on, or after its end a site is still at it."""
 
 
 class MetricView(WireModel):

@@ -42,7 +42,6 @@ from .messages import (
     RevocationView,
     RevokeRequest,
     SitesReply,
-    SiteState,
     SiteView,
     StatusReply,
     is_name,
@@ -52,7 +51,6 @@ _RETRY_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 60.0
 _LATE_SECONDS: Final = 5.0
 """How long after a job's end the last metrics of its sites are waited for."""
-_LATE_LOOK_SECONDS: Final = 0.05
 _PAGE: Final = 10_000
 """How many events are asked for at once where all are wanted."""
 _BEHIND_ALL: Final = 1 << 62
@@ -230,13 +228,16 @@ class Job:
     def state(self) -> JobState:
         return self.view().state
 
-    def events(self, after: int = 0, wait: float = 0.0) -> JobEventsReply:
+    def events(
+        self, after: int = 0, wait: float = 0.0, *, late_seconds: float = 0.0
+    ) -> JobEventsReply:
         """Metrics and texts after the event ``after``; waits up to ``wait`` seconds for the first.
 
-        Ask again with ``after=reply.next``.
+        The job's end ends the wait; with ``late_seconds`` the end is when its sites have left it
+        too, at the latest so many seconds later.  Ask again with ``after=reply.next``.
         """
         wait = min(wait, MAX_WAIT_SECONDS)
-        query = urlencode({"after": after, "wait_seconds": wait})
+        query = urlencode({"after": after, "wait_seconds": wait, "late_seconds": late_seconds})
         return self._http.call(
             "GET", f"{self._path}/events?{query}", JobEventsReply, wait_seconds=wait
         )
@@ -270,38 +271,30 @@ class Job:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         away_until: float | None = None
-        late_until: float | None = None
-        complete = late_seconds <= 0
-        ended_ago = 0.0
+        late_seconds, late = max(0.0, late_seconds), 0.0
         while True:
             left = MAX_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
+            # That the late ones have had their time wakes nobody.
+            wait = max(0.0, min(left, every, late or every))
             try:
-                if late_until is not None:
-                    # Asked before the events are: a site that has ended has sent all of its own.
-                    complete = time.monotonic() >= late_until or self._has_left_its_sites()
-                reply = self.events(after, max(0.0, min(left, every)))
-                if reply.job_state.ended and late_until is None and not complete:
-                    # A site that has died says no more: of an old job nothing late can come.
-                    ended_ago = self._ended_seconds_ago()
+                reply = self.events(after, wait, late_seconds=late)
             except LinkUnavailable:
                 now = time.monotonic()
                 away_until = now + patience if away_until is None else away_until
                 if now >= away_until or (deadline is not None and now >= deadline):
                     raise
+                # Nothing tells that a server is there again: one can but try.
                 time.sleep(_RETRY_SECONDS)
                 continue
             away_until = None
-            if late_until is None or reply.events:
+            if not late or reply.events:
                 yield reply
             after = reply.next
             if reply.job_state.ended:
-                if complete and not reply.events:
+                over = late == late_seconds and (not reply.more or left <= 0)
+                if over and not reply.events:
                     return
-                if late_until is None:
-                    late_until = time.monotonic() + late_seconds - ended_ago
-                    late_until = late_until if deadline is None else min(late_until, deadline)
-                elif not reply.events:
-                    time.sleep(_LATE_LOOK_SECONDS)  # an ended job's events are answered at once
+                late = late_seconds  # from now on: that the job has ended is told at once
             elif left <= 0:
                 raise TimeoutError(
                     f"job {self.id} is {reply.job_state.value} after {timeout} s; wait longer, or "
@@ -316,17 +309,6 @@ class Job:
         for _ in self.replies(timeout, after=_BEHIND_ALL, late_seconds=0.0):
             pass
         return self.view()
-
-    def _ended_seconds_ago(self) -> float:
-        """By the server's clock, which it tells with the sites; 0 where it does not know any."""
-        ended = self.view().ended
-        sites = self._http.call("GET", f"{API_PREFIX}/sites", SitesReply).sites
-        now = max((site.last_seen + site.silent_seconds for site in sites), default=0.0)
-        return 0.0 if ended is None else max(0.0, now - ended)
-
-    def _has_left_its_sites(self) -> bool:
-        """No site is at work for the job any more; one that never was sends nothing."""
-        return all(part.state is not SiteState.READY for part in self.view().sites)
 
     def metrics(self) -> MetricsReply:
         """The metrics so far in a few numbers by site and tag, what was lost, how its sinks are."""

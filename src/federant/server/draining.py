@@ -5,6 +5,8 @@ Those who wait at the server are woken elsewhere: they have their answer at once
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,6 +27,27 @@ class Drain:
         """Set by whoever stops the server, also from a signal's handler."""
         self.under_way = 0
         """Requests that came before and have not been answered to the end."""
+        self._over = asyncio.Event()
+
+    def enter(self) -> None:
+        """A request has come."""
+        self.under_way += 1
+
+    def leave(self) -> None:
+        """It has been answered to the end, or cut."""
+        self.under_way -= 1
+        if self.begun and not self.under_way:
+            self._over.set()
+
+    def give_up(self) -> None:
+        """Whoever waits is to wait no longer."""
+        self._over.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Until nothing is under way, or ``give_up`` is called; ``seconds`` at most."""
+        if self.under_way:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), seconds)
 
 
 class DrainGate:
@@ -52,8 +75,8 @@ class DrainGate:
             )
             await refusal(scope, receive, send)
             return
-        self._drain.under_way += 1
+        self._drain.enter()
         try:
             await self._app(scope, receive, send)
         finally:
-            self._drain.under_way -= 1
+            self._drain.leave()

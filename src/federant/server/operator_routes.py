@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -25,6 +26,7 @@ from federant.link.messages import (
     Name,
     SinkName,
     SinkView,
+    SiteState,
 )
 
 from .blob_routes import send_file
@@ -40,6 +42,7 @@ from .workflow import sites_wanted
 Seq = Annotated[int, Path(ge=0, lt=1 << 63)]
 After = Annotated[int, Query(ge=0, lt=1 << 63)]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
+LateSeconds = Annotated[float, Query(ge=0)]
 WaitSeconds = Annotated[float, Query(ge=0, le=MAX_WAIT_SECONDS)]
 
 
@@ -77,25 +80,29 @@ def operator_router(services: Services) -> APIRouter:
         after: After = 0,
         limit: Limit = 1000,
         wait_seconds: WaitSeconds = 0.0,
+        late_seconds: LateSeconds = 0.0,
         kind: str | None = None,
         tag: str | None = None,
         of_site: str | None = None,
     ) -> JobEventsReply:
         """The job's events behind ``after``, once there are any or the job has ended.
 
-        With ``kind``, ``tag`` or ``of_site`` only those of that kind, tag, site.
+        With ``late_seconds`` the end is when its sites have left it too, at the latest so many
+        seconds later.  With ``kind``, ``tag`` or ``of_site`` only those of that kind, tag, site.
         """
 
         def look() -> tuple[bool, JobEventsReply]:
-            # The state first: what is added before the job ends is then never missed.
-            state = store.job(job_id).state
+            # This first: what is added before the job ends, or a site leaves it, is never missed.
+            job = store.job(job_id)
+            over = _is_over(services, job, late_seconds)
             rows = store.events(job_id, after, limit, kind=kind, tag=tag, site=of_site)
             reply = JobEventsReply(
                 events=tuple(EventView.model_validate(row, from_attributes=True) for row in rows),
                 next=rows[-1].seq if rows else after,
-                job_state=state,
+                job_state=job.state,
+                more=not over,
             )
-            return bool(rows) or state.ended, reply
+            return bool(rows) or over, reply
 
         return await long_poll(services.wakeups, events_topic(job_id), wait_seconds, look)
 
@@ -141,6 +148,13 @@ def operator_router(services: Services) -> APIRouter:
         return response
 
     return router
+
+
+def _is_over(services: Services, job: JobRow, late_seconds: float) -> bool:
+    """Whether the job has ended, and its sites have left it or have had their time to do so."""
+    if job.ended is None or time.time() - job.ended >= late_seconds:
+        return job.state.ended
+    return all(part.state is not SiteState.READY for part in services.store.job_sites(job.id))
 
 
 def _models(services: Services, job_id: str) -> list[ModelRow]:

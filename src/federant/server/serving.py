@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.02
+"""Between two looks at buffers of connections: a transport tells nobody that its own is empty."""
 _GRACE_SECONDS: Final = 1
 """For a request whose connection was cut to put away what it has got."""
 
@@ -143,7 +144,8 @@ class HttpService(uvicorn.Server):
 
     async def _drained(self) -> None:
         """Wait for what is under way; cut it when time is over, or nobody wants to wait."""
-        await self._while(lambda: self._drain.under_way, self._drain_seconds)
+        if not self.force_exit:
+            await self._drain.wait(self._drain_seconds)
         if self._drain.under_way:
             _log.warning("stopping, cut requests=%d", self._drain.under_way)
             # Not cancelled: to them it is a client that went away, for which they are made.
@@ -154,18 +156,14 @@ class HttpService(uvicorn.Server):
         open_ones = self.server_state.connections
         for connection in list(open_ones):
             connection.shutdown()
-        await self._while(
-            lambda: any(each.transport.get_write_buffer_size() for each in open_ones),
-            _GRACE_SECONDS,
-        )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _GRACE_SECONDS
+        while any(each.transport.get_write_buffer_size() for each in open_ones):
+            if self.force_exit or loop.time() >= deadline:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
         # By TLS one waits until the other side hangs up too, and one that is idle does not.
         self._abort()
-
-    async def _while(self, busy: Callable[[], object], seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while busy() and not self.force_exit and loop.time() < deadline:
-            await asyncio.sleep(_LOOK_SECONDS)
 
     def _abort(self) -> None:
         for connection in list(self.server_state.connections):
@@ -174,6 +172,8 @@ class HttpService(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit
         self._drain.begun = True
+        if self.force_exit:
+            self._in_loop(self._drain.give_up)
         super().handle_exit(sig, frame)
 
     def _new_protocol(self) -> asyncio.Protocol:
@@ -191,10 +191,13 @@ class HttpService(uvicorn.Server):
 
         At once, whatever is under way on it.
         """
+        self._in_loop(self._cut, serial)
+
+    def _in_loop(self, do: Callable[..., None], *arguments: object) -> None:
+        """Have it done there, from any thread; a loop that does not run has no connections."""
         if self._loop is not None:
-            # A loop that has ended has no connections either.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._cut, serial)
+                self._loop.call_soon_threadsafe(do, *arguments)
 
     def _cut(self, serial: str) -> None:
         for connection in list(self.server_state.connections):
