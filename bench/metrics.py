@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -110,9 +110,9 @@ def agent_and_relay(folder: Path) -> Iterator[FlareAgent]:
 def be_the_relay(folder: Path) -> None:
     count = 0
 
-    def on_events(events: object) -> None:
+    def on_events(events: Sequence[Event]) -> None:
         nonlocal count
-        count += len(events)  # type: ignore[arg-type]
+        count += len(events)
 
     relay = MetricRelay(LocalPipe(Mode.PASSIVE, folder, "bench"), on_events)
     relay.start()

@@ -153,5 +153,5 @@ def test_what_has_no_type_in_the_format_is_refused_with_its_place(value: object,
 
 
 def test_a_time_keeps_its_zone_and_a_naive_one_has_none() -> None:
-    naive = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001
+    naive = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - that is the case
     assert round_trip([naive, naive.replace(tzinfo=UTC)]) == [naive, naive.replace(tzinfo=UTC)]

@@ -52,7 +52,7 @@ class Mailbox(Pipe):
         self._boxes[self.mode.opposite].put(msg)
         return timeout == 0 or read.wait(timeout)
 
-    def receive(self, timeout: float | None = None) -> Message | None:  # noqa: ARG002
+    def receive(self, timeout: float | None = None) -> Message | None:  # noqa: ARG002 - a pipe may ignore it
         self._check()
         self.looks += 1
         try:

@@ -131,7 +131,7 @@ def test_a_sender_for_whose_blob_there_is_no_space_does_not_send_all_of_it(
 
     def chunks(_offset: int) -> Iterator[bytes]:
         nonlocal count
-        for count in range(200):  # noqa: B007
+        for count in range(200):  # noqa: B007 - read after the loop
             yield chunk
 
     blob = blob_ref(chunk for _ in range(200))

@@ -107,7 +107,7 @@ def test_an_image_becomes_a_file_and_the_event_refers_to_it():
 )
 def test_of_an_image_that_cannot_go_it_is_said_why(value: object, said: str):
     record = create_analytic_dxo("x", value, AnalyticsDataType.IMAGE)
-    (event,) = events_of(record, "r", None, lambda data: None)  # noqa: ARG005
+    (event,) = events_of(record, "r", None, lambda data: None)  # noqa: ARG005 - called by name
     assert event.blob is None
     assert event.text.startswith(said)
 

@@ -116,7 +116,7 @@ def test_what_an_earlier_client_job_left_is_sent_and_its_file_removed(
     folder.mkdir()
     (folder / "frame-1").write_bytes(b"frame")
     stored(journal, path=folder / "frame-1", size=5)
-    nobody: Any = lambda *_: None  # noqa: E731
+    nobody: Any = lambda *_: None  # noqa: E731 - a def would have to name its types
     outbox = Outbox(link, journal, nobody, nobody, nobody)  # type: ignore[arg-type]
     assert outbox.holding() == ["t1"]
     outbox.start()

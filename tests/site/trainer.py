@@ -16,7 +16,7 @@ from federant.exchange import AnalyticsDataType, create_analytic_dxo
 
 box, step, *options = Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]
 if "bad-import" in options:
-    import no_such_package  # noqa: F401
+    import no_such_package  # noqa: F401 - it is to fail
 if "no-join" in options:
     sys.exit(0)
 if "no-init" in options:

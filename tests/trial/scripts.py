@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def unchanged():
 
 
 def bad_import():
-    import no_such_package  # noqa: F401
+    import no_such_package  # noqa: F401 - it is to fail
 
 
 def forgets_init():
@@ -139,9 +140,9 @@ def is_told():
 def holds():
     agent = federant.join()
     agent.get_task()
-    with open(sys.argv[2] + ".new", "w") as mark:  # noqa: PTH123
-        mark.write(str(os.getpid()))
-    os.replace(sys.argv[2] + ".new", sys.argv[2])  # noqa: PTH105
+    mark = Path(sys.argv[2] + ".new")
+    mark.write_text(str(os.getpid()))
+    mark.replace(sys.argv[2])
     time.sleep(600)
 
 

@@ -502,4 +502,4 @@ def _deadline(timeout: float | None) -> float | None:
 
 
 # Known by this module's name too. Last, because its base is the class above.
-from federant.client.flare_agent_with_cell_pipe import FlareAgentWithCellPipe  # noqa: E402
+from federant.client.flare_agent_with_cell_pipe import FlareAgentWithCellPipe  # noqa: E402 - see above

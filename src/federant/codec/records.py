@@ -136,7 +136,7 @@ def _read(description: object, depth: int) -> tuple[np.dtype[Any], int]:
     if any(title is not None for title in titles):
         parts["titles"] = titles
     try:
-        dtype: np.dtype[Any] = np.dtype(parts, align=aligned)  # type: ignore[call-overload]
+        dtype: np.dtype[Any] = np.dtype(parts, align=aligned)  # type: ignore[call-overload]  # numpy's stubs know no titles
         if of_records:
             dtype = np.dtype((np.record, dtype))
     except (ValueError, TypeError, OverflowError) as error:

@@ -109,6 +109,6 @@ def _read_server(subject: Subject, file: Path, kit: Path | None) -> None:
     subject.folder = config.folder or (kit / "data" if kit else None)
     if subject.kit is None:
         host = config.host or "127.0.0.1"
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - nothing listens here
         subject.server = f"http://{host}:{config.port or 8750}"
     subject.findings.append(ok("file", f"{file}, of the server"))

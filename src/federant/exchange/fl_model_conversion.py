@@ -60,7 +60,7 @@ class FLModelUtils:
         return shareable
 
     @staticmethod
-    def from_shareable(shareable: Shareable, fl_ctx: object = None) -> FLModel:  # noqa: ARG004  callers may pass it
+    def from_shareable(shareable: Shareable, fl_ctx: object = None) -> FLModel:  # noqa: ARG004 - callers may pass it
         """The FLModel in a Shareable, round the same objects.
 
         A DXO of kind METRICS gives metrics, FL_MODEL everything, WEIGHT_DIFF params of type DIFF,

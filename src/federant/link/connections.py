@@ -136,7 +136,7 @@ class _PatientConnection(urllib3.connection.HTTPConnection):
             self.connect()
         _Patient(cast("socket.socket", self.sock), self._stalled_seconds).send(data)
 
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3's own
         _Patient(cast("socket.socket", self.sock), self._stalled_seconds).finish()
         return super().getresponse()
 

@@ -266,7 +266,7 @@ def _pool(
     if proxy is None:
         return pool(host, port, **options)
     manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers(), **options)
-    manager.pool_classes_by_scheme = {"https": pool}  # type: ignore[dict-item]
+    manager.pool_classes_by_scheme = {"https": pool}  # type: ignore[dict-item]  # a callable will do
     return manager.connection_from_host(host, port, "https")
 
 

@@ -49,7 +49,7 @@ class _PlainLoader(yaml.SafeLoader):
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # types-PyYAML leaves it open
         if isinstance(event, yaml.AliasEvent):
             raise _refusal(event, "has an alias (*name); write the value itself")
         if event.tag is not None:

@@ -38,7 +38,7 @@ class PeerProtocol(BoundedProtocol):
 
     _peer: Peer | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._peer = peer_of(transport)
 
@@ -50,7 +50,7 @@ class PeerProtocol(BoundedProtocol):
         # What came is passed on as it is, where it would be copied twice.
         there: bytes | bytearray = self.cycle.body
         if not there and len(body) >= _LARGE_BYTES:
-            self.cycle.body = body  # type: ignore[assignment]
+            self.cycle.body = body  # type: ignore[assignment]  # whoever reads it takes both
             body = b""
         elif isinstance(there, bytes):
             self.cycle.body = bytearray(there)

@@ -38,7 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.stranger_since: float | None = None
         """On the loop's clock; None for one who is known, or where no TLS is spoken."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._await_head()
         if self.scheme == "https" and not transport.get_extra_info("peercert"):

@@ -103,7 +103,7 @@ class HttpService(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 DrainGate(app, self._drain),
-                http=self._make_protocol,  # type: ignore[arg-type]
+                http=self._make_protocol,  # type: ignore[arg-type]  # any callable that makes one does
                 loop="uvloop",
                 ws="none",
                 lifespan="off",

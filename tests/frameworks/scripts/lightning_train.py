@@ -12,11 +12,11 @@ class LitNet(LightningModule):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))
 
-    def training_step(self, batch, batch_idx):  # noqa: ARG002
+    def training_step(self, batch, batch_idx):  # noqa: ARG002 - Lightning's signature
         points, labels = batch
         return nn.functional.cross_entropy(self.net(points), labels)
 
-    def validation_step(self, batch, batch_idx):  # noqa: ARG002
+    def validation_step(self, batch, batch_idx):  # noqa: ARG002 - Lightning's signature
         points, labels = batch
         accuracy = (self.net(points).argmax(dim=1) == labels).float().mean()
         self.log("val_acc", accuracy, on_epoch=True)

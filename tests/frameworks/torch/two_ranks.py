@@ -37,7 +37,7 @@ class Scripted:
         self.results: list[Any] = []
         self.logged: list[DXO] = []
 
-    def get_task(self, timeout: float | None = None) -> Task | None:  # noqa: ARG002
+    def get_task(self, timeout: float | None = None) -> Task | None:  # noqa: ARG002 - the agent's signature
         task = self.tasks.pop(0)
         if isinstance(task, Exception):
             raise task

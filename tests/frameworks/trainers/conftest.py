@@ -23,7 +23,7 @@ class ScriptedAgent:
         self._tasks = deque(Task(name, f"t{at}", data) for at, (name, data) in enumerate(tasks))
         self.results: list[FLModel] = []
 
-    def get_task(self, timeout: float | None = None) -> Task | None:  # noqa: ARG002
+    def get_task(self, timeout: float | None = None) -> Task | None:  # noqa: ARG002 - the agent's signature
         if not self._tasks:
             raise AgentEndException("the job has ended")
         return self._tasks.popleft()

@@ -276,7 +276,7 @@ class DeafPipe(MemoryPipe):
 
     sends = 0
 
-    def send(self, msg: Message, timeout: float | None = None) -> bool:  # noqa: ARG002
+    def send(self, msg: Message, timeout: float | None = None) -> bool:  # noqa: ARG002 - the signature of a pipe
         self.sends += msg.topic == "train"
         msg.dropped = "out of descriptors"
         return False
