@@ -6,14 +6,15 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
     InvalidMessage,
+    InvalidProxyMessage,
+    InvalidProxyStatus,
     InvalidStatus,
     WebSocketException,
 )
@@ -23,10 +24,14 @@ from federant.cellnet import words
 from federant.cellnet.errors import CellError, CellRefused, NoRelayError
 from federant.cellnet.tunnel import PACKET_BYTES
 
+if TYPE_CHECKING:
+    from federant.link.proxy import Proxy
+
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 15.0
 """For the relay to let the cell in: it may first ask another that goes by the same name."""
-PING_SECONDS: Final = 10.0
+PING_SECONDS: Final = 5.0
+"""Proxies and firewalls close connections on which nothing moves, some after ten seconds."""
 PONG_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 1.0
 MESSAGE_BYTES: Final = PACKET_BYTES + 64
@@ -50,13 +55,14 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
 
     Through the proxy that the environment names (https_proxy, no_proxy), if it names one.
     """
-    context = None
+    context, proxy = None, None
     if kit:
         # Not needed without TLS, and not quick to import.
         from federant.link.errors import LinkError
+        from federant.link.proxy import proxy_for
 
         try:
-            context = _context(Path(kit))
+            context, proxy = _context(Path(kit)), proxy_for(url)
         except LinkError as error:
             raise NoRelayError(str(error)) from error
     try:
@@ -66,7 +72,7 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
             create_connection=_Connection,
             subprotocols=[Subprotocol(words.SUBPROTOCOL)],
             compression=None,
-            proxy=None if _is_here(url) else True,
+            proxy=None if proxy is None else proxy.login_url,
             open_timeout=CONNECT_SECONDS,
             ping_interval=PING_SECONDS,
             ping_timeout=PONG_SECONDS,
@@ -113,18 +119,15 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
         ) from error
     except (InvalidHandshake, WebSocketException) as error:
         _raise_untrusted(error, kit, url)
+        _raise_of_proxy(error, proxy, url)
         raise CellError(f"{url}: no connection to the relay: {error}") from error
     except (OSError, TimeoutError) as error:
         _raise_untrusted(error, kit, url)
+        _raise_of_proxy(error, proxy, url)
         raise CellError(
             f"{url}: no relay answers there: {str(error) or 'it took too long'}; is the site "
             f"running{', and does its relay speak TLS' if kit else ''}?"
         ) from error
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def _context(kit: Path) -> ssl.SSLContext:
@@ -160,3 +163,18 @@ def _raise_untrusted(error: Exception, kit: str, url: str) -> None:
         found = tls_error(error, url)
         if found is not None:
             raise NoRelayError(str(found)) from error
+
+
+def _raise_of_proxy(error: Exception, proxy: Proxy | None, url: str) -> None:
+    """NoRelayError for a proxy that does not let this machine through, CellError for one that is
+    away, or finds no relay."""
+    if proxy is None:
+        return
+    if isinstance(error, InvalidProxyStatus):
+        told = proxy.refused(error.response.status_code, url)
+        raise (CellError if told.status in _AWAY else NoRelayError)(str(told)) from error
+    if isinstance(error, InvalidProxyMessage):
+        raise CellError(f"{proxy.title} does not speak HTTP, or hung up; is it one?") from error
+    if isinstance(error, OSError) and not isinstance(error, ConnectionResetError | TimeoutError):
+        raise CellError(str(proxy.silent())) from error
+    raise CellError(f"{url}, by way of {proxy.title}: no relay answers: {error}") from error

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
@@ -50,6 +50,14 @@ class Proxy:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
+    @property
+    def login_url(self) -> str:
+        """Its address with name and password: for who dials it, and for no text."""
+        if self.user is None:
+            return self.url
+        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return self.url.replace("http://", f"http://{login}@", 1)
+
     def headers(self) -> dict[str, str]:
         """What the proxy is told, and nobody else."""
         if self.user is None:
@@ -62,17 +70,26 @@ class Proxy:
         for each in causes:
             found = _REFUSED.search(str(each)) if isinstance(each, OSError) else None
             if found is not None:
-                status = int(found[1])
-                return LinkProxyError(f"{self._who()} {self._words(status, url)}", status)
+                return self.refused(int(found[1]), url)
         # urllib3 calls also what went wrong behind the proxy an error of the proxy.
         if any(isinstance(each, (NewConnectionError, ConnectTimeoutError)) for each in causes):
-            return LinkProxyError(
-                f"{self._who()} does not answer; correct the variable, or name the server's host "
-                "in no_proxy if this machine reaches it without a proxy"
-            )
+            return self.silent()
         return None
 
-    def _who(self) -> str:
+    def refused(self, status: int, url: str) -> LinkProxyError:
+        """The proxy answered with that status when it was to open the way to ``url``."""
+        return LinkProxyError(f"{self.title} {self._words(status, url)}", status)
+
+    def silent(self) -> LinkProxyError:
+        """The proxy itself cannot be reached."""
+        return LinkProxyError(
+            f"{self.title} does not answer; correct the variable, or name the server's host in "
+            "no_proxy if this machine reaches it without a proxy"
+        )
+
+    @property
+    def title(self) -> str:
+        """The proxy in a sentence, without name and password."""
         return f"the proxy {self.url} (environment variable {self.variable})"
 
     def _words(self, status: int, url: str) -> str:
