@@ -8,14 +8,8 @@ from rich.console import Console
 
 from federant.demo.display import LineDisplay, LiveDisplay, display_for, size_text
 from federant.demo.progress import Progress, SiteProgress
-from federant.link.messages import (
-    EventView,
-    JobSiteView,
-    JobSpec,
-    JobState,
-    JobView,
-    SiteState,
-)
+from federant.link.messages import JobSpec, JobState, SiteState
+from federant.link.operator_messages import EventView, JobSiteView, JobView
 
 
 def event(site: str, kind: str, tag: str, value: float | None, step: int | None) -> EventView:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from federant.link import HttpCaller, LinkClient, LinkUnavailable
-from federant.link.messages import HealthReply, JobSpec, JobsReply, JobState, JobView, SitesReply
+from federant.link.messages import JobSpec, JobState
+from federant.link.operator_messages import HealthReply, JobsReply, JobView, SitesReply
 
 SCRIPT = """
 import sys

@@ -10,17 +10,13 @@ import pytest
 import urllib3
 
 from federant.link import BlobRef, HttpCaller, blob_ref
-from federant.link.messages import (
-    Done,
-    Event,
+from federant.link.messages import Done, Event, JobSpec, JobState, SiteState
+from federant.link.operator_messages import (
     JobEventsReply,
-    JobSpec,
     JobsReply,
-    JobState,
     JobView,
     ModelsReply,
     SitesReply,
-    SiteState,
 )
 from federant.server.blobs import FolderBlobs
 from federant.server.state import JobRow, NewTask, Store

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from federant.link import HttpCaller, LinkClient, LinkRefused
-from federant.link.messages import JobView
+from federant.link.operator_messages import JobView
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from federant.link.messages import JobView
 from federant.link.operator import Job, connect
+from federant.link.operator_messages import JobView
 from federant.provision import FederationKits, make_federation
 
 TRAINER = Path(__file__).with_name("trainer.py")

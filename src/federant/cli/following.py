@@ -13,8 +13,8 @@ from federant.cli.newest import NewestMetrics
 from federant.cli.output import errors, fail, plain, without_controls
 
 if TYPE_CHECKING:
-    from federant.link.messages import EventView, JobSiteView, JobView
     from federant.link.operator import Federation, Job
+    from federant.link.operator_messages import EventView, JobSiteView, JobView
 
 _LOOK_SECONDS: Final = 1.0
 _METRICS_SECONDS: Final = 1.0

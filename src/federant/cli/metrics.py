@@ -26,8 +26,8 @@ from federant.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from federant.link.messages import EventView, MetricsReply, MetricView
     from federant.link.operator import Job
+    from federant.link.operator_messages import EventView, MetricsReply, MetricView
 
 _SERVER: Final = "server"
 """The site of what the workflow itself told of."""

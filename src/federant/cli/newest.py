@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from federant.cli.output import without_controls
 
 if TYPE_CHECKING:
-    from federant.link.messages import EventView
+    from federant.link.operator_messages import EventView
 
 _SITES_TOLD: Final = 8
 _TAGS_TOLD: Final = 6

@@ -23,7 +23,7 @@ from federant.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from federant.link.messages import CertificateView, SiteView, StatusReply
+    from federant.link.operator_messages import CertificateView, SiteView, StatusReply
 
 _DAY: Final = 24 * 3600
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from federant.link.messages import EventKind, EventView, JobState, JobView, SiteState
+from federant.link.messages import EventKind, JobState, SiteState
+from federant.link.operator_messages import EventView, JobView
 
 _TROUBLES: Final = frozenset({"stalled", "died", "lost", "failed"})
 """News of a site's trainer that are shown until there is other news of it."""

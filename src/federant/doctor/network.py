@@ -23,11 +23,10 @@ from federant.link.messages import (
     SITE_HEADER,
     VERSION,
     ErrorBody,
-    HealthReply,
     MissingReply,
     MissingRequest,
-    SitesReply,
 )
+from federant.link.operator_messages import HealthReply, SitesReply
 from federant.link.proxy import LinkProxyError, Proxy, proxy_for
 from federant.link.tls import LinkTlsError
 

@@ -29,11 +29,14 @@ from .messages import (
     BlobRef,
     Done,
     EventKind,
+    JobSpec,
+    JobState,
+    is_name,
+)
+from .operator_messages import (
     EventView,
     JobEventsReply,
-    JobSpec,
     JobsReply,
-    JobState,
     JobView,
     MetricsReply,
     ModelsReply,
@@ -44,7 +47,6 @@ from .messages import (
     SitesReply,
     SiteView,
     StatusReply,
-    is_name,
 )
 
 _RETRY_SECONDS: Final = 0.5

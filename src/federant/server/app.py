@@ -8,7 +8,8 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 import federant
-from federant.link.messages import ErrorCode, HealthReply
+from federant.link.messages import ErrorCode
+from federant.link.operator_messages import HealthReply
 
 from . import refusals
 from .admission import CertificateGate, LoopbackGate

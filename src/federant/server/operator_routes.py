@@ -13,20 +13,22 @@ from federant.link.messages import (
     MAX_WAIT_SECONDS,
     BlobRef,
     ErrorCode,
+    JobSpec,
+    Name,
+    SinkName,
+    SiteState,
+)
+from federant.link.operator_messages import (
     EventView,
     JobEventsReply,
     JobSiteView,
-    JobSpec,
     JobsReply,
     JobView,
     MetricsReply,
     MetricView,
     ModelsReply,
     ModelView,
-    Name,
-    SinkName,
     SinkView,
-    SiteState,
 )
 
 from .blob_routes import send_file

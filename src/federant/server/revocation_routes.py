@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from federant.link.messages import (
-    API_PREFIX,
-    ErrorCode,
-    RevocationsReply,
-    RevocationView,
-    RevokeRequest,
-)
+from federant.link.messages import API_PREFIX, ErrorCode
+from federant.link.operator_messages import RevocationsReply, RevocationView, RevokeRequest
 
 from .identity import MEANT, OPERATOR_ONLY, peer_in
 from .refusals import RefusedError

@@ -9,14 +9,8 @@ from fastapi import APIRouter, Request
 
 import federant
 from federant.link.identity import Identity, Role
-from federant.link.messages import (
-    API_PREFIX,
-    CertificateView,
-    JobState,
-    SitesReply,
-    SiteView,
-    StatusReply,
-)
+from federant.link.messages import API_PREFIX, JobState
+from federant.link.operator_messages import CertificateView, SitesReply, SiteView, StatusReply
 
 from .identity import OPERATOR_ONLY, peer_in
 from .revocations import Revocations

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from federant.link import BlobRef, HttpCaller, LinkClient, LinkUnavailable, blob_ref
-from federant.link.messages import HealthReply
+from federant.link.operator_messages import HealthReply
 from federant.provision import FederationKits
 
 DATA = bytes(range(256)) * 16_384  # 4 MiB
