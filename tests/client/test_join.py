@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from federant.client.errors import AgentPeerGoneException, JoinError
-from federant.client.join import MeetingPoint, join, meeting_point
+from federant.client.join import join
+from federant.client.meeting_point import MeetingPoint, meeting_point
 from federant.exchange import DXO, DataKind, HeaderKey, ReturnCode
 from federant.pipe import FilePipe, LocalPipe, MemoryPipe, Message, Mode, PipeHandler, Topic
 from federant.spool import SpoolError
@@ -73,12 +74,13 @@ def test_an_unknown_kind_of_pipe_is_refused_with_those_there_are(tmp_path: Path)
 
 
 def test_a_process_that_nobody_started_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FEDERANT_PIPE", "FEDERANT_JOIN"):
+    for name in ("FEDERANT_PIPE", "FEDERANT_JOIN", "FEDERANT_KIT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(JoinError, match="was not started by a client job") as refusal:
         join()
     for hint in (
         *("FEDERANT_PIPE", "FEDERANT_JOIN", "join(config=...)", "init(config_file=...)"),
+        *("FEDERANT_KIT", "startup kit", "federant provision add-agent"),
         *("the site's file", 'start = "external"', "join.toml", "federant trainer check"),
     ):
         assert hint in str(refusal.value)

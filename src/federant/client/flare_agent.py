@@ -90,7 +90,8 @@ class FlareAgent:
         task_channel_name, metric_channel_name: the lanes of the two pipes, which must differ; each
             of 1 to 64 of the characters a-z A-Z 0-9 _.
         close_pipe, close_metric_pipe: whether stop() closes them.
-        site_name, job_id: where this trainer takes part, for its own use.
+        site_name, job_id: where this trainer takes part, for its own use. An empty job_id becomes
+            that of the first task.
 
     Raises:
         RuntimeError: neither pipe is given.
@@ -379,6 +380,9 @@ class FlareAgent:
                 f"the message of task {errand.task_id} must hold a Shareable, "
                 f"got {type(data).__name__}"
             )
+        job_id = data.get_header(HeaderKey.JOB_ID)
+        if not self.job_id and isinstance(job_id, str):
+            self.job_id = job_id
         name = data.get_header(HeaderKey.TASK_NAME) or errand.message.topic
         headers = dict(data.get(HeaderKey.HEADERS) or {})
         task_data = self.shareable_to_task_data(data)

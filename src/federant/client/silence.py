@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from federant.pipe import Pipe, PipeHandler
+from federant.pipe import CellPipe, Pipe, PipeHandler
 
 PATIENCE_SECONDS = 10.0
 """How long an agent asks for tasks, without a sign of any client job, until it says so."""
@@ -41,11 +41,20 @@ class Silence:
         self._over = True
         logger.warning(
             "no client job heard seconds=%g pipe=%s: still waiting. Is the job running at this "
-            "site, and are the folder and the kind of the pipe (pipe_kind in a join file) those "
-            "in the site's file?",
+            "site, and %s?",
             PATIENCE_SECONDS,
             _described(self._handler.pipe),
+            _to_compare(self._handler.pipe),
         )
+
+
+def _to_compare(pipe: Pipe) -> str:
+    if isinstance(pipe, CellPipe):
+        return f'has its trainer in the site\'s file pipe = "cell" and agent_id = "{pipe.token}"'
+    return (
+        "are the folder and the kind of the pipe (pipe_kind in a join file) those in the site's "
+        "file"
+    )
 
 
 def _described(pipe: Pipe) -> str:

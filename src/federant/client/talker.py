@@ -14,7 +14,8 @@ from typing import Any, NoReturn, Protocol
 
 from federant.client.errors import ApiCallError, JoinError
 from federant.client.flare_agent_with_fl_model import FlareAgentWithFLModel
-from federant.client.join import JOB_VARIABLE, SITE_VARIABLE, join, stand_by
+from federant.client.join import join, stand_by
+from federant.client.meeting_point import JOB_VARIABLE, SITE_VARIABLE
 from federant.client.ranks import process_rank
 from federant.client.task import Task
 from federant.exchange import DXO, FLModel
@@ -49,9 +50,9 @@ class Together(ABC):
 class Bystander:
     """In the place of an agent in a process that is not the one that talks: it refuses."""
 
-    def __init__(self, rank: str) -> None:
-        self.site_name = os.environ.get(SITE_VARIABLE, "")
-        self.job_id = os.environ.get(JOB_VARIABLE, "")
+    def __init__(self, rank: str, site_name: str = "", job_id: str = "") -> None:
+        self.site_name = site_name
+        self.job_id = job_id
         self._rank = rank
 
     def get_task(self, *_: object, **__: object) -> NoReturn:
@@ -88,9 +89,11 @@ def own_rank(rank: str | int | None) -> str:
 def talker_for(rank: str, config_file: str | None) -> Talker:
     """Who talks for the process of that rank: rank 0 joins, as ``join`` says, with its errors."""
     if rank != "0":
+        site, job = os.environ.get(SITE_VARIABLE, ""), os.environ.get(JOB_VARIABLE, "")
         with contextlib.suppress(JoinError):  # of which rank 0 tells
-            stand_by(config_file, rank)
-        return Bystander(rank)
+            point = stand_by(config_file, rank)
+            site, job = point.site, point.job
+        return Bystander(rank, site, job)
     found: Any = join(config_file, agent_class=FlareAgentWithFLModel)
     talker: Talker = found
     return talker

@@ -18,13 +18,13 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from federant import codec
-from federant.client.join import (
+from federant.client.last_words import WORDS_FOLDER
+from federant.client.meeting_point import (
     HEARTBEAT_VARIABLE,
     JOB_VARIABLE,
     SITE_VARIABLE,
     SPOOL_VARIABLE,
 )
-from federant.client.last_words import WORDS_FOLDER
 from federant.exchange import DXO, Shareable
 from federant.link import LinkClient, LinkError, LinkRefused
 from federant.link.kit import load_kit

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from federant.client.join import KIT_FILE
 from federant.client.last_words import WORDS_FOLDER
+from federant.client.meeting_point import JOIN_FILE
 from federant.site.config import TrainerConfig
 from federant.site.errors import SiteConfigError
 from federant.site.private_file import write_whole
@@ -51,7 +51,7 @@ class JobFolder:
         self.pipe = root / "pipe"
         self.last_words = self.pipe / WORDS_FOLDER
         """Where the processes of a trainer say what they crash of."""
-        self.join = root / KIT_FILE
+        self.join = root / JOIN_FILE
         """For an external trainer: where to connect."""
         self.launches = root / "launches"
         self.log = root / "client_job.log"

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from federant.client.join import TOKEN_VARIABLE
+from federant.client.meeting_point import TOKEN_VARIABLE
 from federant.site import keeper, liveness
 from federant.site.errors import LaunchError
 from federant.site.private_file import write_whole

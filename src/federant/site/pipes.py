@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from federant.client.join import KIND_VARIABLE, PIPE_VARIABLE
+from federant.client.meeting_point import KIND_VARIABLE, PIPE_VARIABLE
 from federant.pipe import CellPipe, FileLayout, FilePipe, LocalPipe, Mode, Pipe, PipeKind
 from federant.site.job_file import JobFile
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from federant.client.join import FILE_VARIABLE, KIT_FILE
+from federant.client.meeting_point import FILE_VARIABLE, JOIN_FILE, KIT_VARIABLE
+from federant.pipe import PipeKind
 from federant.site import launcher
 from federant.site.config import Restart, Start, TrainerConfig
 from federant.site.errors import LaunchError, TrainerDownError
@@ -98,7 +99,7 @@ class TrainerSupervisor:
         """
         self._config = config
         self._launches = folder / "launches"
-        self._join_file = folder / KIT_FILE
+        self._join_file = folder / JOIN_FILE
         self._words = words or JobFolder(folder).last_words
         self._spec = LaunchSpec(
             command=config.command,
@@ -160,11 +161,13 @@ class TrainerSupervisor:
         """
         with self._lock:
             if self.external:
-                self._on_status(
-                    "waiting",
-                    "an external trainer is started by its owner, at this site with "
-                    f"{FILE_VARIABLE}={self._join_file}",
-                )
+                text = "an external trainer is started by its owner"
+                if self._config.pipe is PipeKind.CELL:
+                    agent = self._config.agent_id
+                    text = f"{text}, with {KIT_VARIABLE} naming the startup kit of agent {agent}"
+                else:
+                    text = f"{text}, at this site with {FILE_VARIABLE}={self._join_file}"
+                self._on_status("waiting", text)
                 return
             found = self._found
             if found is not None:

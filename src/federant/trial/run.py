@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from federant import codec
-from federant.client.join import (
+from federant.client.meeting_point import (
     HEARTBEAT_VARIABLE,
     JOB_VARIABLE,
     PIPE_VARIABLE,

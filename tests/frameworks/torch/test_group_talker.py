@@ -12,21 +12,20 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
+JOINING = Path(__file__).with_name("joining_ranks.py")
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each rank saw."""
-    store = tmp_path_factory.mktemp("group") / "store"
+def told_by(script: Path, store: Path, *variables: dict[str, str]) -> list[str]:
+    """What each of two processes prints, each with variables of its own."""
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(store)],
-            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+            [sys.executable, str(script), str(rank), str(store)],
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", **own},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(2)
+        for rank, own in enumerate(variables)
     ]
     try:
         told = [rank.communicate(timeout=100) for rank in ranks]
@@ -34,7 +33,26 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         for rank in ranks:
             rank.kill()
     assert [rank.returncode for rank in ranks] == [0, 0], told
-    return [json.loads(output) for output, _ in told]
+    return [output for output, _ in told]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank saw."""
+    store = tmp_path_factory.mktemp("group") / "store"
+    return [json.loads(output) for output in told_by(SCRIPT, store, {}, {})]
+
+
+def test_what_keeps_rank_0_from_joining_is_told_in_every_rank(tmp_path: Path):
+    folder = tmp_path / "gpu-7"
+    folder.mkdir()
+    (folder / "kit.toml").write_text('identity = "spiffe://f/site/site-1/agent/gpu-7"\n')
+    store = tmp_path / "store"
+    # The kit lies on the machine of rank 0 only.
+    variables = [{"FEDERANT_KIT": str(folder)}, {"FEDERANT_KIT": str(tmp_path / "not-here")}]
+    first, second = told_by(JOINING, store, *variables)
+    assert first == second
+    assert "does not say which relay agent gpu-7 of site site-1 dials" in first
 
 
 def test_every_rank_has_the_task_that_rank_0_got(seen: list[dict[str, Any]]):

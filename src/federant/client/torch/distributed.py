@@ -12,7 +12,7 @@ from federant.client import api
 from federant.client.api_context import APIContext
 from federant.client.errors import ApiCallError
 from federant.client.ranks import process_count
-from federant.client.torch.group_talker import group_talker
+from federant.client.torch.group_talker import joined_group
 
 __all__ = ["init"]
 
@@ -27,8 +27,8 @@ def init(config_file: str | None = None) -> APIContext:
 
     A trainer of one process needs no group, and is as after ``federant.client.init``.
 
-    ApiCallError where there are many processes and no group yet; JoinError where nothing says
-    which job to join.
+    ApiCallError where there are many processes and no group yet; JoinError, in all of them, where
+    nothing says which job rank 0 is to join, or it cannot.
     """
     if not dist.is_initialized():
         if process_count() > 1:
@@ -37,6 +37,5 @@ def init(config_file: str | None = None) -> APIContext:
                 "could take part: call torch.distributed.init_process_group() before init()"
             )
         return api.init(config_file=config_file)
-    talker = group_talker(config_file)
-    talker.meet()
+    talker = joined_group(config_file)
     return api.use(APIContext(dist.get_rank(), config_file, agent=talker))

@@ -6,7 +6,7 @@ Every call but ``log`` and ``stop`` is made by all ranks, in the same order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from federant.client.errors import (
     CallStateError,
     DifferenceError,
     FlareAgentException,
+    JoinError,
 )
 from federant.client.failures import text_that_travels
 from federant.client.join import stand_by
@@ -40,6 +41,7 @@ _SAME_ERRORS: Final[dict[str, type[Exception]]] = {
         CallStateError,
         ApiCallError,
         DifferenceError,
+        JoinError,
         FlareAgentException,
         SpoolError,
         TypeError,
@@ -73,31 +75,37 @@ class GroupTalker(Together):
         """Whether there is somebody to ask for a task: the agent, or rank 0 through the group."""
         return self._agent is not None or dist.is_initialized()
 
-    def meet(self) -> None:
-        """All ranks, once there is a process group: from here on they go together."""
+    def meet(self, broadcast: Broadcast | None = None) -> None:
+        """All ranks, once there is a process group: from here on they go together.
+
+        By ``broadcast``, if they have one already.
+        """
         if self._broadcast is not None or not dist.is_initialized():
             return
-        self._broadcast = Broadcast()
+        self._broadcast = broadcast or Broadcast()
         if self._agent is not None:
+            self.job_id = self._agent.job_id
             place = {"site": self.site_name, "job": self.job_id}
             self._broadcast.give({**place, "task": _message(self._first)})
             self._first = None
         else:
-            hello = self._broadcast.get()
+            hello = self._hear()
             self.site_name, self.job_id = hello["site"], hello["job"]
             self._first = _task(hello["task"])
 
     def get_task(self, timeout: float | None = None) -> Task | None:
         self.meet()
         if self._agent is None:
-            return self._take_first() or _task(self._hear()["task"])
+            return self._take_first() or self._heard_task()
         if self._broadcast is None:
             self._first = self._agent.get_task(timeout)
+            self.job_id = self._agent.job_id
             return self._first
         with _errors_told_through(self._broadcast):
             task = self._agent.get_task(timeout)
             message = _message(task)
-        self._broadcast.give({"task": message})
+        self.job_id = self._agent.job_id  # a first task may have told it
+        self._broadcast.give({"task": message, "job": self.job_id})
         return task
 
     def same(self, act: Callable[[], bool]) -> bool:
@@ -131,6 +139,11 @@ class GroupTalker(Together):
         first, self._first = self._first, None
         return first
 
+    def _heard_task(self) -> Task | None:
+        heard = self._hear()
+        self.job_id = heard["job"]
+        return _task(heard["task"])
+
     def _hear(self) -> dict[str, Any]:
         if self._broadcast is None:
             raise ApiCallError(
@@ -150,6 +163,23 @@ def group_talker(config_file: str | None) -> GroupTalker:
         return GroupTalker(talker_for("0", config_file))
     stand_by(config_file, str(rank))
     return GroupTalker(None)
+
+
+def joined_group(config_file: str | None) -> GroupTalker:
+    """This process's, of a group that is there: what keeps rank 0 from joining all raise.
+
+    The others need not find what says which job it is: it may lie on rank 0's machine only.
+    """
+    broadcast = Broadcast()
+    if broadcast.rank == 0:
+        with _errors_told_through(broadcast):
+            talker = GroupTalker(talker_for("0", config_file))
+    else:
+        talker = GroupTalker(None)
+        with suppress(JoinError):  # of which rank 0 tells
+            stand_by(config_file, str(broadcast.rank))
+    talker.meet(broadcast)
+    return talker
 
 
 @contextmanager

@@ -44,7 +44,9 @@ class Turns:
     ) -> None:
         self._api = context.api
         talker = context.talker
-        self._meet = talker.meet if isinstance(talker, GroupTalker) else lambda: None
+        self._meet: Callable[[], None] = lambda: None
+        if isinstance(talker, GroupTalker):
+            self._meet = talker.meet
         self._strict = strict
         self._trainable_only = trainable_only
         self._model: FLModel | None = None

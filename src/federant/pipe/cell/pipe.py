@@ -20,7 +20,7 @@ from typing import Final
 from federant.pipe.arguments import check_number, checked_channel
 from federant.pipe.base import Mode, Pipe
 from federant.pipe.cell.address import relay_url
-from federant.pipe.cell.process import CellProcess
+from federant.pipe.cell.process import CellProcess, require_packages
 from federant.pipe.errors import PeerGoneError, PipeClosedError
 from federant.pipe.local.connection import Peer
 from federant.pipe.local.pipe import SPOOL_BYTES, LocalPipe
@@ -117,9 +117,11 @@ class CellPipe(Pipe):
         """Starts the cell, and waits for the relay's answer, but not for a relay that is away.
 
         Raises PipeBusyError if another live agent has this token, PipeRefusedError if the relay
-        does not let this one in, or what answers is no relay.
+        does not let this one in, or what answers is no relay; ModuleNotFoundError if the extra
+        `cell` is not installed.
         """
         name = checked_channel(name)
+        require_packages()
         with self._lock:
             if self._inner is not None:
                 raise PipeClosedError(f"{self} is open already; close it first")
@@ -146,6 +148,13 @@ class CellPipe(Pipe):
             raise
         if not joined:
             logger.warning("relay not reached yet pipe=%s reason=%s", self, cell.trouble)
+
+    def reach_relay(self, timeout: float) -> str:
+        """Waits until the relay has let this end in; empty then, else why it is not reached.
+
+        Raises what open raises.
+        """
+        return self._opened()[1].wait_reached(timeout)
 
     def _order(self, channel: str, root: Path, secret: str) -> dict[str, object]:
         return {

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Final
 
 from federant.pipe.errors import PipeBusyError, PipeError, PipeRefusedError
@@ -22,6 +23,19 @@ logger = logging.getLogger(__name__)
 _MODULE: Final = "federant.cellnet.cell"
 _AGAIN_SECONDS: Final = 0.2
 _MOST_RESTARTS: Final = 50
+
+
+_NEEDED: Final = ("blake3", "pydantic", "urllib3", "websockets")
+
+
+def require_packages() -> None:
+    """ModuleNotFoundError if a cell could not run here."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"what carries a pipe to another machine needs {', '.join(missing)}, which "
+            f"{sys.executable} does not have; pip install 'federant[cell]'"
+        )
 
 
 class CellProcess:
@@ -65,6 +79,19 @@ class CellProcess:
             if self.error is not None:
                 raise self.error
             return self.joined
+
+    def wait_reached(self, seconds: float) -> str:
+        """Waits until the relay has let the cell in: empty; else `trouble`, when time is over.
+
+        Raises `error`.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.joined or self.error is not None or self._closed, seconds
+            )
+            if self.error is not None:
+                raise self.error
+            return "" if self.joined else self.trouble or "its cell says nothing"
 
     def sweep(self, seconds: float) -> bool:
         """Waits until all that the other end has sent before this call has come here."""
