@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from chaos_rig import MB, cut, disturb
 from federant.link import LinkClient, LinkUnavailable, blob_ref
 from federant.link.http import CHUNK_BYTES
 from federant.link.kit import Kit, load_kit
@@ -25,10 +26,6 @@ from federant.testing.network import Network, why_not
 
 SITE = "site-1"
 PORT = 8750
-MB = 1_000_000
-HEADERS = 0.06
-"""More than TLS, TCP, IP and Ethernet add to 1448 bytes, and the sender's acknowledgements."""
-LOOK_SECONDS = 0.05
 PAUSE_SECONDS = 0.2
 
 
@@ -55,11 +52,6 @@ def be_a_site(kit: Kit, size: int) -> None:
     print(json.dumps({"digest": blob.digest, "failed": failed}))
 
 
-def wait_for_bytes(network: Network, count: int, site: subprocess.Popen[str]) -> None:
-    while network.sent(SITE) < count and site.poll() is None:
-        time.sleep(LOOK_SECONDS)
-
-
 def run(folder: Path, size: int, rate: str, cut_seconds: float) -> dict[str, object]:
     with Network(["server", SITE]) as network:
         host = network.address("server")
@@ -73,31 +65,21 @@ def run(folder: Path, size: int, rate: str, cut_seconds: float) -> dict[str, obj
         ) as server:
             if server.stdout is None or not server.stdout.readline():
                 raise SystemExit("the server did not start")
-            began = time.monotonic()
             with subprocess.Popen(
                 network.command(SITE, *site_command, "--bytes", str(size)),
                 stdout=subprocess.PIPE,
                 text=True,
             ) as site:
-                wait_for_bytes(network, size // 2, site)
-                at = network.sent(SITE)
-                network.cut(SITE)
-                time.sleep(cut_seconds)
-                network.mend(SITE)
-                said = json.loads(site.communicate()[0])
-            seconds = time.monotonic() - began
-            sent = network.sent(SITE)
+                found = disturb(network, SITE, size, site, lambda: cut(network, SITE, cut_seconds))
+                assert site.stdout is not None
+                said = json.loads(site.stdout.read())
             server.terminate()
         (there,) = (folder / "server").rglob(said["digest"])
         return {
             "arrived": there.stat().st_size == size,
-            "cut_at": at,
             "failed_calls": said["failed"],
-            "sent": sent,
-            "sent_again_at_most": max(0, round(sent - size * (1 + HEADERS))),
-            "beyond_the_size": round(sent / size - 1, 4),
+            **found,
             "chunk": CHUNK_BYTES,
-            "seconds": round(seconds, 1),
         }
 
 

@@ -1,4 +1,4 @@
-"""A transfer between hosts of their own, on a slow line that is cut for some seconds."""
+"""Transfers between hosts of their own, on a slow line that is cut, or whose sender moves."""
 
 from __future__ import annotations
 
@@ -6,22 +6,36 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from federant.testing.network import why_not
 
-SCRIPT = Path(__file__).parents[2] / "bench" / "chaos.py"
-
+BENCH = Path(__file__).parents[2] / "bench"
 REASON = why_not()
+pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
 
 
-@pytest.mark.skipif(bool(REASON), reason=REASON)
-def test_a_result_on_a_line_that_is_cut_arrives_and_at_most_one_chunk_is_sent_again() -> None:
-    command = [sys.executable, str(SCRIPT), "--mb", "5", "--rate", "40mbit", "--cut", "1"]
+def measured(script: str, *disturbance: str) -> dict[str, Any]:
+    """What the measurement says of a transfer that is smaller than by default."""
+    command = [sys.executable, str(BENCH / script), "--mb", "5", "--rate", "40mbit", *disturbance]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    said = json.loads(done.stdout)
+    said: dict[str, Any] = json.loads(done.stdout)
     assert said["arrived"]
-    assert 0 < said["cut_at"] < said["sent"]
+    assert 0 < said["disturbed_at"] < said["sent"]
+    return said
+
+
+def test_a_result_on_a_line_that_is_cut_arrives_and_at_most_one_chunk_is_sent_again() -> None:
+    said = measured("chaos.py", "--cut", "1")
     cuts = 1 + said["failed_calls"]
     assert said["sent_again_at_most"] <= cuts * said["chunk"]
+
+
+@pytest.mark.parametrize("disturbance", ["--cut=1", "--move"])
+def test_a_result_from_a_node_that_is_cut_off_or_moves_sends_at_most_one_chunk_again(
+    disturbance: str,
+) -> None:
+    said = measured("chaos_cells.py", disturbance)
+    assert said["sent_again_at_most"] <= said["chunk"]

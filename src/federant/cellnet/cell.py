@@ -21,7 +21,7 @@ from typing import Final
 
 from websockets.asyncio.client import ClientConnection
 
-from federant.cellnet import words
+from federant.cellnet import own_address, words
 from federant.cellnet.dial import ANSWER_SECONDS, dialled
 from federant.cellnet.errors import CellError, CellProtocolError, CellRefused, NoRelayError
 from federant.cellnet.names import End, Fqcn
@@ -152,7 +152,12 @@ class Cell:
         """Returns once the owner is gone and what it sent is handed over; else raises CellError."""
         tasks = [
             asyncio.create_task(work)
-            for work in (self._receive(relay), self._send(relay), self._hand_over())
+            for work in (
+                self._receive(relay),
+                self._send(relay),
+                self._hand_over(),
+                self._notice_move(relay),
+            )
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -181,6 +186,14 @@ class Cell:
                 await self._obey(relay, _words(message))
             self._work.set()
         raise CellError(f"{self._order.url}: the relay has closed the connection")
+
+    async def _notice_move(self, relay: ClientConnection) -> None:
+        address = relay.local_address
+        await own_address.lost(address)
+        raise CellError(
+            f"{self._order.url}: this machine has the address {address[0]} no more, from which the "
+            "connection goes out"
+        )
 
     def _heard(self, event: object) -> None:
         if isinstance(event, Packet):

@@ -86,7 +86,13 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
                 )
             if kit:
                 _require_site(connection, Path(kit), site, url)
-            yield connection
+                _notice_deaths(connection)
+            try:
+                yield connection
+            except BaseException:
+                # A goodbye would wait until the other end takes what was sent before it.
+                connection.transport.abort()
+                raise
     except CellError:
         raise
     except ConnectionClosed as error:
@@ -128,6 +134,17 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
             f"{url}: no relay answers there: {str(error) or 'it took too long'}; is the site "
             f"running{', and does its relay speak TLS' if kit else ''}?"
         ) from error
+
+
+def _notice_deaths(connection: ClientConnection) -> None:
+    """So that a relay which acknowledges nothing any more is given up.
+
+    A ping does not say so while something large is being sent: it waits its turn behind that.
+    """
+    from federant.link.connections import DIALLED_OPTIONS
+
+    for option in DIALLED_OPTIONS:
+        connection.transport.get_extra_info("socket").setsockopt(*option)
 
 
 def _context(kit: Path) -> ssl.SSLContext:

@@ -66,6 +66,13 @@ class _Seat:
         except ConnectionClosed:
             return  # its own task sees that too
 
+    async def end(self) -> None:
+        """Close the connection, also one whose other end takes nothing any more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.connection.close()
+        self.connection.transport.abort()
+
     def __str__(self) -> str:
         opened = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.join.since))
         return f"process {self.join.pid} on {self.join.host} since {opened}"
@@ -87,7 +94,7 @@ class Relay:
             from federant.link.handshake import Handshake
 
             context.sslobject_class = Handshake
-        return await serve(
+        server = await serve(
             self._serve_cell,
             host,
             port,
@@ -103,6 +110,14 @@ class Relay:
             close_timeout=CLOSE_SECONDS,
             max_size=MESSAGE_BYTES,
         )
+        if context is not None:
+            from federant.link.connections import LIVENESS_OPTIONS
+
+            # A ping waits its turn behind what a cell that is gone does not take.
+            for listening in server.sockets:
+                for option in LIVENESS_OPTIONS:
+                    listening.setsockopt(*option)
+        return server
 
     def _admit_request(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path != words.PATH:
@@ -191,7 +206,7 @@ class Relay:
                 await self._require_gone(holder, seat)
             if self._seats.get(key) is holder:
                 del self._seats[key]
-                await holder.connection.close()
+                await holder.end()
         self._seats[key] = seat
         _log.info("cell joined fqcn=%s channel=%s who=%s", seat.fqcn, seat.join.channel, seat)
         await seat.tell(words.Joined(self.site))
@@ -206,7 +221,7 @@ class Relay:
         except CellRefused as error:
             self._log_denial(agent.connection, str(agent.fqcn), str(error))
             await agent.tell(words.Refused(error.code.value, str(error)))
-            await agent.connection.close()
+            await agent.end()
             return
         meeting = 1 + secrets.randbelow((1 << 63) - 1)
         await seat.tell(words.Met(other.join.instance, meeting))

@@ -54,12 +54,13 @@ LIVENESS_OPTIONS: Final[tuple[Option, ...]] = (
 )
 """For either end of a connection; a listening socket's go over to the connections it takes."""
 
-_DIALLED: Final[list[Option]] = [
+DIALLED_OPTIONS: Final[list[Option]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     *LIVENESS_OPTIONS,
     *_tcp("TCP_USER_TIMEOUT", _DIALLED_UNACKNOWLEDGED_SECONDS * 1000),
     *_tcp("TCP_NOTSENT_LOWAT", _UNSENT_BYTES),
 ]
+"""For the end that dials."""
 
 
 class _Patient:
@@ -128,7 +129,7 @@ class _PatientConnection(urllib3.connection.HTTPConnection):
     """One whose transfers take as long as they take."""
 
     def __init__(self, *args: Any, stalled_seconds: float, **options: Any) -> None:
-        super().__init__(*args, **{**options, "socket_options": _DIALLED})
+        super().__init__(*args, **{**options, "socket_options": DIALLED_OPTIONS})
         self._stalled_seconds = stalled_seconds
 
     def send(self, data: Any) -> None:
