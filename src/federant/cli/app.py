@@ -8,6 +8,7 @@ import typer
 
 from federant.cli.demo import demo
 from federant.cli.doctor import doctor
+from federant.cli.group import command_group
 from federant.cli.job import app as job
 from federant.cli.metrics import metrics
 from federant.cli.migrate import migrate
@@ -21,17 +22,14 @@ from federant.cli.status import status
 from federant.cli.trainer import app as trainer
 from federant.cli.version import version, version_and_exit
 
-app = typer.Typer(
-    name="federant",
-    help="Let any training process join a federation.\n\n"
+app = command_group(
+    "Let any training process join a federation.\n\n"
     "A federation is one server and its sites. Start with [bold]federant demo[/bold]: it runs a "
     "whole federation on this machine and shows it learn.",
     epilog="Each command explains itself: [bold]federant site --help[/bold]",
-    no_args_is_help=True,
+    name="federant",
     add_completion=False,
-    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo)
 app.command("server")(server)

@@ -11,6 +11,7 @@ import typer
 
 from federant.cli.connection import KitFolder, Server, federation_at
 from federant.cli.following import follow_to_the_end, round_of
+from federant.cli.group import command_group
 from federant.cli.output import (
     Verbosity,
     add_texts,
@@ -23,11 +24,8 @@ from federant.cli.output import (
     table_of,
 )
 
-app = typer.Typer(
-    help="Run jobs at a federation's server, and look after them.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = command_group(
+    "Run jobs at a federation's server, and look after them.",
 )
 
 _NAMES_SHOWN: Final = 5

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from federant.cli.connection import KitFolder, Server, federation_at
+from federant.cli.job import JobId
 from federant.cli.output import (
     Verbosity,
     add_texts,
@@ -35,9 +36,7 @@ _WILD: Final = frozenset("*?[")
 
 
 def metrics(
-    job_id: Annotated[
-        str, typer.Argument(help="The job's id, as [bold]federant job list[/bold] shows.")
-    ],
+    job_id: JobId,
     tag: Annotated[
         str, typer.Option(help="Only tags that are, or match, this: 'val/*' for all below val.")
     ] = "*",

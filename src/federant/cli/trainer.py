@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from federant.cli.group import command_group
 from federant.cli.output import (
     Verbosity,
     add_texts,
@@ -34,11 +35,8 @@ if TYPE_CHECKING:
 _ARRAYS_SHOWN: Final = 20
 _SIZES: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
-app = typer.Typer(
-    help="Look after a trainer's script.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = command_group(
+    "Look after a trainer's script.",
 )
 
 

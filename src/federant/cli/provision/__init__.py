@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import typer
 from typer.core import TyperGroup
 
+from federant.cli.group import command_group
 from federant.cli.provision.add import add, add_agent, add_operator
 from federant.cli.provision.authority import retire_ca, rotate_ca
 from federant.cli.provision.init import init
@@ -33,15 +33,12 @@ class FileOrCommand(TyperGroup):
         return words
 
 
-app = typer.Typer(
-    cls=FileOrCommand,
-    help="Make certificates and startup kits.\n\n"
+app = command_group(
+    "Make certificates and startup kits.\n\n"
     "[bold]federant provision federation.yml[/bold] makes a federation's certificate authority and "
     "a kit for each machine that takes part. Whoever has the folder [bold]ca[/bold] decides who "
     "that is: keep it offline.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=FileOrCommand,
 )
 app.command("init")(init)
 app.command("add")(add)

@@ -1,8 +1,12 @@
 """FileEnd: what FilePipe asks of each layout of its folder, and the layouts that there are."""
 
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
+from federant.pipe.file.life import Terms
+from federant.pipe.file.place import FilePlace
 from federant.pipe.message import Message
 
 
@@ -22,6 +26,17 @@ class FileAccessor(Protocol):
 
     def read(self, file_path: str) -> Any:
         """The data of such a file or folder, which is removed afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an end of either layout is told; FilePipe's docstrings say what each word means."""
+
+    place: FilePlace
+    check_interval: float
+    terms: Terms
+    defer: bool
+    keep: frozenset[Path]
 
 
 class FileEnd(Protocol):

@@ -4,7 +4,6 @@ import errno
 import logging
 import time
 from collections import deque
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -13,11 +12,10 @@ from federant.codec import FrameError, encode
 from federant.pipe.arguments import check_id
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError
-from federant.pipe.file.end import FileAccessor
-from federant.pipe.file.life import NoCardError, Terms
+from federant.pipe.file.end import FileAccessor, Setup
+from federant.pipe.file.life import NoCardError
 from federant.pipe.file.link import Bye, FileLink
 from federant.pipe.file.meeting import Hall
-from federant.pipe.file.place import FilePlace
 from federant.pipe.file.reading import ENVELOPE, Reading
 from federant.pipe.file.wakeups import Wakeups
 from federant.pipe.message import Message
@@ -50,24 +48,16 @@ _Entry: TypeAlias = _Arrival | _Parted
 class FileLine:
     """Sends and receives; the Pipe's contract says what each call means."""
 
-    def __init__(
-        self,
-        place: FilePlace,
-        check_interval: float,
-        terms: Terms,
-        *,
-        defer: bool,
-        keep: Collection[Path],
-    ) -> None:
-        self._place = place
-        self._check_interval = min(check_interval, terms.beat_interval)
-        self._terms = terms
-        self._keep = frozenset(keep)
+    def __init__(self, setup: Setup) -> None:
+        self._place = setup.place
+        self._check_interval = min(setup.check_interval, setup.terms.beat_interval)
+        self._terms = setup.terms
+        self._keep = setup.keep
         self._wakeups = Wakeups()
         interest = partial(self._wakeups.interest, self._check_interval)
-        self._turns = Turns(place, interest, self._work)
-        self._hall = Hall(place, terms)
-        self._reading = Reading(place, self._hall, defer=defer)
+        self._turns = Turns(self._place, interest, self._work)
+        self._hall = Hall(self._place, self._terms)
+        self._reading = Reading(self._place, self._hall, defer=setup.defer)
         self._link: FileLink | None = None
         self._parted = 0
         self._entries: deque[_Entry] = deque()

@@ -17,7 +17,6 @@ import re
 import shutil
 import time
 from collections import deque
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,9 +24,8 @@ from typing import Any, Final
 from federant.codec import FrameError, encode, fobs
 from federant.pipe.base import Mode
 from federant.pipe.errors import PeerGoneError, PipeClosedError
-from federant.pipe.file.end import FileAccessor
-from federant.pipe.file.life import Terms
-from federant.pipe.file.place import FilePlace, write_new
+from federant.pipe.file.end import FileAccessor, Setup
+from federant.pipe.file.place import write_new
 from federant.pipe.file.wakeups import Wakeups
 from federant.pipe.message import Message, MsgId, Topic
 from federant.pipe.stored_frame import INLINE_BYTES, StoredFrame
@@ -44,25 +42,17 @@ _OURS: Final = frozenset({Topic.ACCEPTED, Topic.CANCEL, Topic.NOTICE})
 class NvflareLine:
     """Sends and receives; where it says less than the Pipe's contract, the first lines say so."""
 
-    def __init__(
-        self,
-        place: FilePlace,
-        check_interval: float,
-        terms: Terms,
-        *,
-        defer: bool,
-        keep: Collection[Path],
-        taken: Path | None,
-    ) -> None:
-        self._place = place
-        self._check_interval = check_interval
-        self._terms = terms
-        self._defer = defer
-        self._keep = frozenset(keep)
+    def __init__(self, setup: Setup, taken: Path | None) -> None:
+        """taken: where it keeps what it defers; None for a folder beside the channel's."""
+        self._place = setup.place
+        self._check_interval = setup.check_interval
+        self._terms = setup.terms
+        self._defer = setup.defer
+        self._keep = setup.keep
         self._taken_in = taken
         self._wakeups = Wakeups()
-        interest = partial(self._wakeups.interest, check_interval)
-        self._turns = Turns(place, interest, self._work)
+        interest = partial(self._wakeups.interest, self._check_interval)
+        self._turns = Turns(self._place, interest, self._work)
         self._names: deque[str] = deque()
         self._heard_at = self._looked_at = 0.0
         self._met = False

@@ -8,7 +8,7 @@ from typing import Final
 
 from federant.pipe.arguments import check_number, checked_channel
 from federant.pipe.base import Mode, Pipe
-from federant.pipe.file.end import FileAccessor, FileEnd, FileLayout
+from federant.pipe.file.end import FileAccessor, FileEnd, FileLayout, Setup
 from federant.pipe.file.life import Terms
 from federant.pipe.file.line import FileLine
 from federant.pipe.file.nvflare import NvflareLine
@@ -75,13 +75,12 @@ class FilePipe(Pipe):
         self.peer_timeout = peer_timeout
         self.trust_locks = trust_locks
         place, terms = FilePlace(self.root_path, self.mode), Terms(peer_timeout, trust_locks)
+        setup = Setup(place, file_check_interval, terms, defer, frozenset(keep))
         self._line: FileEnd
         if self.layout is FileLayout.NVFLARE:
-            self._line = NvflareLine(
-                place, file_check_interval, terms, defer=defer, keep=keep, taken=taken_folder
-            )
+            self._line = NvflareLine(setup, taken_folder)
         else:
-            self._line = FileLine(place, file_check_interval, terms, defer=defer, keep=keep)
+            self._line = FileLine(setup)
         _pipes.add(self)
 
     def set_file_accessor(self, accessor: FileAccessor) -> None:
