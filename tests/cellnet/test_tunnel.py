@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from federant.cellnet import CellProtocolError
 from federant.cellnet.pieces import Piece, What, parcel_in, record_in
-from federant.cellnet.tunnel import CHUNK_BYTES, WINDOW_BYTES, Lane, Moved, Packet, Synced, Tunnel
+from federant.cellnet.tunnel import (
+    CHUNK_BYTES,
+    EXPRESS_BYTES,
+    PACKET_BYTES,
+    PIECE_BYTES,
+    WINDOW_BYTES,
+    Lane,
+    Moved,
+    Packet,
+    Synced,
+    Tunnel,
+)
 
 
 class Ends:
@@ -83,7 +94,7 @@ def test_small_messages_go_before_what_is_large() -> None:
     ends.settle()
     sender = ends.tunnels[0]
     while sender.has_room(Lane.BULK):
-        sender.put(Lane.BULK, bytes(CHUNK_BYTES))
+        sender.put(Lane.BULK, bytes(PIECE_BYTES))
     ends.send_one(0)
     sender.put(Lane.EXPRESS, b"heartbeat")
     ends.settle()
@@ -95,8 +106,8 @@ def test_a_lane_takes_no_more_than_its_window_until_the_other_end_has_consumed_i
     sender, receiver = ends.tunnels
     put = 0
     while sender.has_room(Lane.BULK):
-        sender.put(Lane.BULK, bytes(CHUNK_BYTES))
-        put += CHUNK_BYTES
+        sender.put(Lane.BULK, bytes(PIECE_BYTES))
+        put += PIECE_BYTES
     assert put == WINDOW_BYTES[Lane.BULK]
     ends.send_one(0)
     ends.send_one(1)
@@ -124,7 +135,81 @@ def test_a_cut_costs_no_more_than_what_was_under_way() -> None:
     ends.meet()
     ends.settle()
     assert len(ends.of(1, Lane.BULK)) == 4
-    assert sender.resent_bytes == 3000
+    assert sender.take_resent_bytes() == 3000
+    assert sender.take_resent_bytes() == 0
+
+
+LARGEST = {Lane.EXPRESS: WINDOW_BYTES[Lane.EXPRESS], Lane.BULK: PACKET_BYTES}
+SIZES = st.sampled_from([1, 1000, EXPRESS_BYTES, PIECE_BYTES, PACKET_BYTES])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(Lane), SIZES),
+            st.sampled_from(["send", "send all", "receive", "ack", "cut"]),
+        ),
+        max_size=60,
+    )
+)
+def test_no_cut_costs_more_than_one_chunk(steps: list[str | tuple[Lane, int]]) -> None:
+    ends = Ends()
+    ends.settle()
+    sender = ends.tunnels[0]
+    for step in steps:
+        if isinstance(step, tuple):
+            sender.put(step[0], bytes(min(step[1], LARGEST[step[0]])))
+        elif step == "send all":
+            while ends.send_one(0):
+                pass
+        elif step == "cut":
+            ends.meet()
+            while ends.send_one(1):
+                pass
+            while ends.receive_one(0):
+                pass
+            assert sender.take_resent_bytes() <= CHUNK_BYTES
+        else:
+            {"send": ends.send_one, "receive": ends.receive_one, "ack": ends.send_one}[step](
+                0 if step == "send" else 1
+            )
+    ends.settle()
+    assert sender.take_resent_bytes() == 0
+    assert sender.is_idle
+
+
+def test_what_could_never_be_sent_in_a_lane_is_not_taken() -> None:
+    for lane in Lane:
+        with pytest.raises(ValueError, match=f"a packet of {lane.name} has at most"):
+            Tunnel().put(lane, bytes(LARGEST[lane] + 1))
+
+
+def test_however_much_is_put_no_more_than_a_chunk_is_on_its_way() -> None:
+    ends = Ends()
+    ends.settle()
+    for lane in Lane:
+        for _ in range(20):
+            ends.tunnels[0].put(lane, bytes(LARGEST[lane]))
+    while ends.send_one(0):
+        pass
+    assert CHUNK_BYTES / 2 < sum(map(len, ends.wires[1])) < CHUNK_BYTES
+    ends.settle()
+    assert ends.tunnels[0].is_idle
+
+
+@pytest.mark.parametrize("said", [1, 5], ids=["less than before", "more than was sent"])
+def test_a_peer_that_says_it_has_another_number_than_it_can_have_is_an_error(said: int) -> None:
+    ends = Ends()
+    ends.settle()
+    sender = ends.tunnels[0]
+    for _ in range(3):
+        sender.put(Lane.BULK, b"x")
+    ends.settle()
+    sender.meet("b", 9)
+    head = (9).to_bytes(8, "little") + bytes(10)
+    with pytest.raises(CellProtocolError, match=f"packet {said} is said to be the last"):
+        list(sender.feed(head + (0).to_bytes(8, "little") + said.to_bytes(8, "little")))
 
 
 def test_with_another_peer_everything_begins_anew() -> None:

@@ -201,6 +201,7 @@ class Cell:
         elif isinstance(event, Moved):
             self._side.moved(event.lane)
         else:
+            self._owner.tell("resent", bytes=self._tunnel.take_resent_bytes())
             self._side.ready()
 
     async def _obey(self, relay: ClientConnection, said: words.Words) -> None:

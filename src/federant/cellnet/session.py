@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from federant.cellnet.errors import CellProtocolError
 from federant.cellnet.pieces import Piece, What, of_file, of_record
-from federant.cellnet.tunnel import CHUNK_BYTES, Lane, Tunnel
+from federant.cellnet.tunnel import EXPRESS_BYTES, PIECE_BYTES, Lane, Tunnel
 from federant.pipe import Topic
 from federant.pipe.local.connection import Connection
 from federant.pipe.local.wire import LONGEST_ERROR, Free, Moving, Parcel, Read
@@ -68,7 +68,9 @@ class Session:
 
     def take(self, record: Parcel | Read) -> None:
         """A record of the owner: small ones go before what is large, but a task's cancellation."""
-        if isinstance(record, Parcel) and (record.file or record.topic == Topic.CANCEL):
+        if isinstance(record, Parcel) and (
+            record.file or record.topic == Topic.CANCEL or len(record.frame) > EXPRESS_BYTES
+        ):
             self._outgoing.append(record)
         else:
             self.tunnel.put(Lane.EXPRESS, of_record(self.number, record).to_bytes())
@@ -121,7 +123,7 @@ class Session:
         if not self._offset:
             self._put(of_file(self.number, parcel))
             self._carried = parcel.seq
-        size = min(CHUNK_BYTES, parcel.size - self._offset)
+        size = min(PIECE_BYTES, parcel.size - self._offset)
         try:
             content = bytes(reader.read(parcel.file, size, self._offset))
         except (SpoolError, OSError) as error:

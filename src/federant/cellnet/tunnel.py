@@ -16,8 +16,12 @@ from typing import Final, NamedTuple
 
 from federant.cellnet.errors import CellProtocolError
 
-CHUNK_BYTES: Final = 256 * 1024
+CHUNK_BYTES: Final = 1 << 20
+"""The most that a cut can cost: no more is ever on its way, in both lanes together."""
+PIECE_BYTES: Final = 128 * 1024
 """The most of a large message in one packet."""
+EXPRESS_BYTES: Final = 64 * 1024
+"""A message whose frame is larger travels with what is large."""
 PACKET_BYTES: Final = 320 * 1024
 """The most that any packet has."""
 
@@ -27,8 +31,11 @@ class Lane(IntEnum):
     BULK = 1
 
 
-WINDOW_BYTES: Final = {Lane.EXPRESS: 1 << 20, Lane.BULK: 2 << 20}
-"""How much of a lane may be under way, not yet consumed by the other end."""
+WINDOW_BYTES: Final = {Lane.EXPRESS: CHUNK_BYTES // 4, Lane.BULK: 3 * CHUNK_BYTES // 4}
+"""How much of a lane may be under way, not yet consumed by the other end.
+
+Each lane has its own share, so that what is small gets through where nobody takes what is large.
+"""
 
 
 class _Kind(IntEnum):
@@ -70,6 +77,8 @@ class _State:
     bytes_under_way: int = 0
     put: int = 0
     sent: int = 0
+    bytes_sent: int = 0
+    """Of what is under way, how much went out in this meeting or came in an earlier one."""
     received: int = 0
     consumed: int = 0
     told: int = 0
@@ -85,8 +94,7 @@ class Tunnel:
         self._meeting = 0
         self._sync_due = False
         self._synced = False
-        self.resent_bytes = 0
-        """How much went out again after cuts."""
+        self._resent_bytes = 0
 
     # -- meetings ----------------------------------------------------------------------------------
 
@@ -105,6 +113,11 @@ class Tunnel:
         """The connection is gone, or the other end's is; what is under way is kept."""
         self._meeting = 0
         self._sync_due = self._synced = False
+
+    def take_resent_bytes(self) -> int:
+        """How much goes out again because of the cuts since this was asked last."""
+        taken, self._resent_bytes = self._resent_bytes, 0
+        return taken
 
     @property
     def synced(self) -> bool:
@@ -135,8 +148,9 @@ class Tunnel:
 
     def put(self, lane: Lane, body: bytes) -> None:
         """Takes a packet; the caller looks for room first, or else keeps things bounded."""
-        if len(body) > PACKET_BYTES:
-            raise ValueError(f"a packet has at most {PACKET_BYTES} bytes, got {len(body)}")
+        most = min(PACKET_BYTES, WINDOW_BYTES[lane])
+        if len(body) > most:
+            raise ValueError(f"a packet of {lane.name} has at most {most} bytes, got {len(body)}")
         state = self._lanes[lane]
         state.put += 1
         state.kept[state.put] = body
@@ -159,7 +173,11 @@ class Tunnel:
                 return _HEAD.pack(self._meeting, _Kind.ACK, lane, state.consumed)
         for lane, state in self._lanes.items():
             if state.sent < state.put:
+                size = len(state.kept[state.sent + 1])
+                if state.bytes_sent + size > WINDOW_BYTES[lane]:
+                    continue
                 state.sent += 1
+                state.bytes_sent += size
                 head = _HEAD.pack(self._meeting, _Kind.PACKET, lane, state.sent)
                 return head + state.kept[state.sent]
         return None
@@ -203,20 +221,26 @@ class Tunnel:
         if len(body) != _SYNC.size:
             raise CellProtocolError(f"a SYNC message has {len(body)} bytes")
         for state, received in zip(self._lanes.values(), _SYNC.unpack(body), strict=True):
-            if received > state.put:
-                raise CellProtocolError(f"packet {received} came, {state.put} were sent")
+            known = state.put - len(state.kept)
+            if not known <= received <= state.put:
+                raise CellProtocolError(
+                    f"packet {received} is said to be the last that came; {known} was known to "
+                    f"have come, and {state.put} were sent"
+                )
             for number in [number for number in state.kept if number <= received]:
                 del state.kept[number]
             again = [len(part) for number, part in state.kept.items() if number <= state.sent]
-            self.resent_bytes += sum(again)
+            self._resent_bytes += sum(again)
             state.sent = received
+            state.bytes_sent = sum(size for number, size in state.under_way if number <= received)
         self._synced = True
 
     def _consumed_there(self, lane: Lane, number: int) -> None:
         state = self._lanes[lane]
-        if number > state.put:
-            raise CellProtocolError(f"packet {number} is acknowledged, {state.put} were sent")
+        if number > state.sent:
+            raise CellProtocolError(f"packet {number} is acknowledged, {state.sent} were sent")
         while state.under_way and state.under_way[0][0] <= number:
             done, size = state.under_way.popleft()
             state.bytes_under_way -= size
+            state.bytes_sent -= size
             state.kept.pop(done, None)

@@ -207,6 +207,15 @@ class CellPipe(Pipe):
         return 0 if cell is None else cell.pid
 
     @property
+    def resent_bytes(self) -> int:
+        """How many bytes this end's cell has sent again after cuts, since the pipe was opened.
+
+        At most one MiB (`federant.cellnet.tunnel.CHUNK_BYTES`) a cut; 0 when it is not open.
+        """
+        cell = self._cell
+        return 0 if cell is None else cell.resent_bytes
+
+    @property
     def peer(self) -> Peer | None:
         """The cell, while it carries a connection to the other end; None while there is no peer."""
         inner = self._inner

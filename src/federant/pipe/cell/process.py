@@ -55,6 +55,8 @@ class CellProcess:
         """Whether the relay has let the cell in."""
         self.trouble = ""
         """Why the relay could not be reached, the last time."""
+        self.resent_bytes = 0
+        """What the cells of this pipe sent again after cuts."""
         self.error: PipeError | None = None
         """Why there is no cell any more."""
         self._process: subprocess.Popen[bytes] | None = self._new()
@@ -175,6 +177,8 @@ class CellProcess:
                     self.joined, self.trouble = True, ""
                 case "unreachable":
                     self.joined, self.trouble = False, told["text"]
+                case "resent":
+                    self.resent_bytes += told["bytes"]
                 case "swept":
                     self._swept = max(self._swept, told["number"])
                 case "refused":
