@@ -1,10 +1,15 @@
 """What tests of whole federations share: jobs that sites of real processes do."""
 
+import os
+import random
 import runpy
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,9 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(
             _number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
         )
+
+FAR_SECONDS = 200.0
+"""What a trainer may take that no site starts, unless its test says otherwise."""
 
 Run = Callable[..., Job]
 Trainers = Mapping[str, Sequence[str]]
@@ -63,6 +71,74 @@ def federation_of(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ca
             return run
 
         yield start
+
+
+def _port() -> int:
+    """A free one that the system gives to nobody who does not ask for it by number."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """``free_port()`` for who must know the number before it listens, as a relay whose kits do."""
+    return _port
+
+
+@pytest.fixture(scope="module")
+def run_from_afar(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[Run]:
+    """Runs a job whose trainers no site starts: they dial site-1's and site-2's relays.
+
+    ``run_from_afar({"site-1": ["script.py"], ...}, rounds=2)``, with the keywords of ``submit``:
+    each script is started with this Python and its agent's kit in the environment, ``times`` one
+    after the other, and must end well each time, in ``seconds``.
+    """
+    relays = {"site-1": free_port(), "site-2": free_port()}
+    folder = tmp_path_factory.mktemp("from-afar")
+    with LocalFederation(folder, relays=relays) as federation:
+
+        def train(site: str, script: Sequence[str], times: int, seconds: float) -> None:
+            environment = {
+                name: value for name, value in os.environ.items() if name[:9] != "FEDERANT_"
+            }
+            environment |= {"FEDERANT_KIT": str(federation.agent_kits[site])}
+            environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            for _ in range(times):
+                done = subprocess.run(
+                    [sys.executable, *script],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=seconds,
+                    check=False,
+                )
+                assert done.returncode == 0, f"{site}: {done.stdout}\n{done.stderr}"
+
+        def run(
+            trainers: Trainers, times: int = 1, seconds: float = FAR_SECONDS, **options: Any
+        ) -> Job:
+            options = {"sites": list(trainers), "min_sites": len(trainers), **options}
+            job = federation.client.submit(trainer=TRAINER, **options)
+            with ThreadPoolExecutor(len(trainers)) as threads:
+                ends = [threads.submit(train, *each, times, seconds) for each in trainers.items()]
+            for end in ends:
+                end.result()
+            view = job.wait(seconds)
+            # What its trainers logged last may come after the last result.
+            deadline = time.monotonic() + seconds
+            while not all(site.state.gone for site in job.view().sites):
+                assert time.monotonic() < deadline, job.view()
+                time.sleep(0.02)
+            said = "\n".join(f"== {log.name}\n{log.read_text()}" for log in federation.logs())
+            assert view.state is JobState.FINISHED, f"{view.error}\n{said}"
+            return job
+
+        yield run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import subprocess
 import sys
@@ -36,15 +35,6 @@ except Exception as error:
 """
 
 StartFar = Callable[..., "subprocess.Popen[bytes]"]
-
-
-def relay_port() -> int:
-    """A free port that the system gives to nobody who does not ask for it by number."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 def accepts(port: int) -> bool:
@@ -92,9 +82,9 @@ def cell_site(server: Any, port: int) -> Any:
 
 
 def test_a_trainer_that_dials_the_site_s_relay_takes_part_over_mutual_tls(
-    secure_server: Any, start_far: StartFar
+    secure_server: Any, start_far: StartFar, free_port: Callable[[], int]
 ):
-    port = relay_port()
+    port = free_port()
     cell_site(secure_server, port)
     kit = secure_server.kits.agents["site-1.gpu-7"].folder
     trainer = start_far(f"https://localhost:{port}", kit)
@@ -106,9 +96,9 @@ def test_a_trainer_that_dials_the_site_s_relay_takes_part_over_mutual_tls(
 
 
 def test_the_site_s_daemon_and_its_relay_are_killed_and_the_trainer_goes_on(
-    secure_server: Any, start_far: StartFar, until: Any
+    secure_server: Any, start_far: StartFar, until: Any, free_port: Callable[[], int]
 ):
-    port = relay_port()
+    port = free_port()
     site = cell_site(secure_server, port)
     kit = secure_server.kits.agents["site-1.gpu-7"].folder
     trainer = start_far(f"https://localhost:{port}", kit)
@@ -123,9 +113,9 @@ def test_the_site_s_daemon_and_its_relay_are_killed_and_the_trainer_goes_on(
 
 
 def test_an_agent_that_is_revoked_at_the_server_is_out_at_its_site_with_and_without_the_server(
-    secure_server: Any, start_agent: StartFar, until: Any
+    secure_server: Any, start_agent: StartFar, until: Any, free_port: Callable[[], int]
 ):
-    port = relay_port()
+    port = free_port()
     site = cell_site(secure_server, port)
     kit = secure_server.kits.agents["site-1.gpu-7"]
     url = f"https://localhost:{port}"

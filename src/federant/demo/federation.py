@@ -37,8 +37,11 @@ _GRACE_SECONDS: Final = 0.5
 _READ_SECONDS: Final = 300.0
 """Until a trainer has its first task: several that import a large framework share the machine."""
 _OPERATOR: Final = "operator"
+_AGENT: Final = "agent"
 _MARK: Final = "FEDERANT_DEMO"
 """Environment variable by which everything that belongs to one federation is found again."""
+_METRICS_SECONDS: Final = 60.0
+"""For the last metrics of a trainer that no site has started."""
 _LAST_LINES: Final = 15
 
 
@@ -57,7 +60,9 @@ class LocalFederation:
     """A server and its sites, each a process; as a context manager it starts and ends them.
 
     `trainers` maps each site's name to the command of its trainer, a list of arguments; `settings`
-    are further lines (TOML) of each site's trainer.  All files lie in `folder`: `server/`,
+    are further lines (TOML) of each site's trainer.  `relays` maps sites to the ports of their
+    relays: theirs is a trainer of another machine, which none of them starts; it joins by the kit
+    in `agent_kits`.  All files lie in `folder`: `server/`,
     `<site>/`, `<site>.toml`, a log a process, and in `kits/` the certificates with which they speak
     mutual TLS.
 
@@ -66,11 +71,19 @@ class LocalFederation:
     """
 
     def __init__(
-        self, folder: Path, trainers: Mapping[str, Sequence[str]], *, settings: str = ""
+        self,
+        folder: Path,
+        trainers: Mapping[str, Sequence[str]] | None = None,
+        *,
+        settings: str = "",
+        relays: Mapping[str, int] | None = None,
     ) -> None:
         self.folder = folder
-        self._trainers = trainers
+        self.agent_kits: dict[str, Path] = {}
+        """Of the sites with a relay: the folders of their agents' kits, once it has started."""
+        self._trainers = trainers or {}
         self._settings = settings
+        self._relays = relays or {}
         self._mark = secrets.token_hex(8)
         self._members: list[_Member] = []
         self._leash: tuple[int, int] | None = None
@@ -102,13 +115,27 @@ class LocalFederation:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kits = make_federation(
-            self.folder / "kits", "demo", sites=tuple(self._trainers), operators=[_OPERATOR]
+            self.folder / "kits",
+            "demo",
+            sites=(*self._trainers, *self._relays),
+            operators=[_OPERATOR],
+            agents=[(site, _AGENT) for site in self._relays],
+            relays={site: f"https://127.0.0.1:{port}" for site, port in self._relays.items()},
         )
+        self.agent_kits = {kit.identity.site: kit.folder for kit in kits.agents.values()}
         url = self._start_server(kits.server)
         self._client = connect(url, kit=kits.operators[_OPERATOR].folder)
-        for site, command in self._trainers.items():
+        for site, kit in kits.sites.items():
             file = self.folder / f"{site}.toml"
-            text = _site_file(kits.sites[site], url, command, self._settings)
+            if site in self._relays:
+                trainer = (
+                    f'start = "external"\npipe = "cell"\nagent_id = "{_AGENT}"\n'
+                    f"grace_seconds = {_METRICS_SECONDS}\n"
+                )
+                more = f"\n[relay]\nport = {self._relays[site]}\n"
+            else:
+                trainer, more = _started(self._trainers[site]), ""
+            text = _site_file(kit, url, f"{trainer}{self._settings}\n{more}")
             file.write_text(text, encoding="utf-8")
             self._start(site, ["site", str(file), "-v"])
 
@@ -219,7 +246,7 @@ class LocalFederation:
         return found
 
 
-def _site_file(kit: Kit, url: str, command: Sequence[str], settings: str) -> str:
+def _site_file(kit: Kit, url: str, trainer: str) -> str:
     # JSON's strings and lists of strings are TOML's as well.
     return (
         f"kit = {json.dumps(str(kit.folder.resolve()))}\n"
@@ -227,11 +254,17 @@ def _site_file(kit: Kit, url: str, command: Sequence[str], settings: str) -> str
         f"folder = {json.dumps(kit.identity.name)}\n"
         f"\n"
         f"[trainers.{TRAINER}]\n"
+        f"{trainer}"
+    )
+
+
+def _started(command: Sequence[str]) -> str:
+    """The lines of a trainer that its site starts."""
+    return (
         f"command = {json.dumps(list(command))}\n"
         f"grace_seconds = {_GRACE_SECONDS}\n"
         f"read_timeout_seconds = {_READ_SECONDS}\n"
         f'env = {{ OMP_NUM_THREADS = "1", OPENBLAS_NUM_THREADS = "1" }}\n'
-        f"{settings}\n"
     )
 
 
