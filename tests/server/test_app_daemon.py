@@ -65,7 +65,7 @@ def test_a_signal_ends_the_server_cleanly_though_a_site_waits_at_it(
         while not http.call("GET", "/api/v1/sites", SitesReply).sites:
             pass
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         waiting.join(20)
     assert answers == [()]
     assert (process.returncode, errors) == (0, "")
@@ -95,13 +95,13 @@ def test_a_killed_server_goes_on_under_its_address_with_its_jobs(start: Start) -
 def test_a_second_server_in_the_same_folder_is_refused(start: Start, tmp_path: Path) -> None:
     url = _url(start())
     second = start()
-    _, errors = second.communicate(timeout=20)
+    _, errors = second.communicate(timeout=60)
     assert second.returncode != 0
     assert f"another server runs in {tmp_path / 'server'} ({url})" in errors
 
 
 def test_a_server_that_others_could_reach_is_refused(start: Start) -> None:
     process = start("0.0.0.0")
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "which other machines can reach, without TLS" in errors
