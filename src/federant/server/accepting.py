@@ -21,6 +21,43 @@ _PAUSE_SECONDS: Final = 1.0
 """After a connection could not be taken: there are no descriptors, say."""
 
 
+_BUFFER_BYTES: Final = 256 << 10
+"""As much as the loop reads of a connection at a time."""
+
+
+class _Buffered(asyncio.BufferedProtocol):
+    """Reads for a protocol what was decrypted, all at once into one place.
+
+    Given to it in pieces, as TLS has them, it would be put together first.  The buffer may be
+    shared by all of the loop's connections, as the protocol keeps nothing of what it is handed.
+    """
+
+    def __init__(self, protocol: asyncio.Protocol, buffer: memoryview) -> None:
+        self._inner = protocol
+        self._buffer = buffer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+
+    def get_buffer(self, _: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._inner.data_received(self._buffer[:nbytes])  # type: ignore[arg-type]
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+
 class TlsAcceptor:
     """Gives every connection that speaks TLS a protocol of its own.
 
@@ -37,6 +74,7 @@ class TlsAcceptor:
         self._context = context
         self._protocol = protocol
         self._handshake_seconds = handshake_seconds
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._handshakes: dict[asyncio.Task[None], None] = {}
         """The oldest first."""
 
@@ -71,7 +109,7 @@ class TlsAcceptor:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
-                self._protocol,
+                lambda: _Buffered(self._protocol(), self._buffer),
                 connection,
                 ssl=self._context,
                 ssl_handshake_timeout=self._handshake_seconds,
