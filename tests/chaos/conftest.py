@@ -28,6 +28,18 @@ TRAINER = Path(__file__).with_name("trainer.py")
 class Hosts:
     """Starts what runs on the hosts of a network: server, sites, jobs, trainers that dial."""
 
+    FAR = f"""
+[relay]
+host = "0.0.0.0"
+port = {RELAY_PORT}
+
+[trainers.far]
+start = "external"
+pipe = "cell"
+agent_id = "gpu-7"
+"""
+    """Lines of a site's file: a trainer on the node, by the site's relay."""
+
     def __init__(
         self, folder: Path, network: Network, kits: FederationKits, running: ExitStack
     ) -> None:
@@ -76,6 +88,10 @@ class Hosts:
         )
         self.start(name, "-m", "federant", "site", str(file))
         self._sites.append(name)
+
+    def relay_of(self, site: str) -> str:
+        """Where the node dials it: in the network that they have to themselves."""
+        return f"https://{self.network.address(site, 1)}:{RELAY_PORT}"
 
     def start_far_trainer(self, relay: str, step: float, *, size: int = SIZE) -> None:
         """The one of site-1 that dials that relay from the node."""

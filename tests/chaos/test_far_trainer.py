@@ -13,16 +13,6 @@ REASON = why_not()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(REASON), reason=REASON)]
 
 OUTSIDE = ["server", "site-1", "site-2", "operator"]
-FAR = """
-[relay]
-host = "0.0.0.0"
-port = 8760
-
-[trainers.far]
-start = "external"
-pipe = "cell"
-agent_id = "gpu-7"
-"""
 
 
 def test_a_job_by_the_sites_relay_has_the_same_result_as_without_the_far_trainer(
@@ -33,9 +23,9 @@ def test_a_job_by_the_sites_relay_has_the_same_result_as_without_the_far_trainer
         hosts.network.shape(host, rate)
     assert not hosts.network.reaches("node", hosts.network.address("server"))
     hosts.start_server()
-    hosts.start_site("site-1", 1.0, FAR)
+    hosts.start_site("site-1", 1.0, hosts.FAR)
     hosts.start_site("site-2", 2.0)
-    hosts.start_far_trainer(f"https://{hosts.network.address('site-1', 1)}:8760", 1.0)
+    hosts.start_far_trainer(hosts.relay_of("site-1"), 1.0)
     jobs = [hosts.start_job(trainer, rounds=3) for trainer in ("far", "near")]
     far, near = map(hosts.model_of, jobs)
     np.testing.assert_array_equal(far, near)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -249,3 +251,13 @@ def secure_server(tmp_path: Path, server_of: Callable[[FederationKits], Server])
         agents=[("site-1", "gpu-7")],
     )
     return server_of(kits)
+
+
+@pytest.fixture
+def relay_port() -> int:
+    """A free port that the system gives to nobody who does not ask for it by number."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from federant.client.meeting_point import KIT_VARIABLE
 from federant.link.messages import JobState, SiteState
 from federant.provision import make_federation
 from federant.testing import ConnectProxy
@@ -19,6 +24,19 @@ pytestmark = pytest.mark.slow
 TRAINER = Path(__file__).with_name("trainer.py")
 HOST = "federation.invalid"
 """A name that only a proxy can reach."""
+RELAY_HOST = "relay.invalid"
+FAR = """
+start = "external"
+pipe = "cell"
+agent_id = "gpu-7"
+[relay]
+port = {port}
+"""
+IDLE_SECONDS = 10.0
+TRAINING_SECONDS = 25.0
+ONCE_BYTES = 15 * 80_000
+"""Models of three rounds that go through the proxy: up and, but for the first round, down, of two
+sites to the server and of one trainer to its site."""
 
 
 def states(job: Any) -> dict[str, SiteState]:
@@ -104,29 +122,44 @@ def test_a_site_that_leaves_in_a_round_and_comes_back_in_it_is_in_its_model(
     assert secure_server.model(job) == secure_server.expected(3)
 
 
-def test_a_federation_ends_right_through_a_proxy_that_closes_idle_connections(
-    tmp_path: Path, until: Any, monkeypatch: pytest.MonkeyPatch, server_of: Any
+def test_a_training_outlasts_a_proxy_that_closes_idle_connections(
+    tmp_path: Path, until: Any, monkeypatch: pytest.MonkeyPatch, server_of: Any, relay_port: int
 ) -> None:
+    """It stands between sites and server, and between a far trainer and its site's relay."""
     kits = make_federation(
-        tmp_path / "kits", host=HOST, sites=["site-1", "site-2"], operators=["alice"]
+        *(tmp_path / "kits",),
+        host=HOST,
+        sites=["site-1", "site-2"],
+        operators=["alice"],
+        agents=[("site-1", "gpu-7")],
+        relays={"site-1": f"https://{RELAY_HOST}:{relay_port}"},
     )
-    with ConnectProxy(idle_seconds=5.0) as proxy:
+    with ConnectProxy(idle_seconds=IDLE_SECONDS) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         server = server_of(kits)
         assert server.url.startswith(f"https://{HOST}:")
-        first, second = server.site(step=1.0), server.site(step=2.0)
-        first.hold(1)
-        job = server.submit(rounds=3)
-        until("round 1", mark(first.box, 1).exists)
-        seen = proxy.opened
-        # So long that what waits at the server has been cut.
-        until("new tunnels in the place of those that were idle", lambda: proxy.opened > seen)
-        first.let_go(1)
-        view = server.finish(job)
-        assert view.state is JobState.FINISHED, view.error
-        assert server.model(job) == server.expected(3)
-        assert (second.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
+        far = server.site(FAR.format(port=relay_port), step=1.0)
+        near = server.site(step=2.0)
+        for site in (far, near):
+            site.hold(1)
+        kit = str(kits.agents["site-1.gpu-7"].folder)
+        command = [sys.executable, str(TRAINER), str(far.box), str(far.step)]
+        with subprocess.Popen(command, env={**os.environ, KIT_VARIABLE: kit}) as trainer:
+            job = server.submit(rounds=3)
+            for site in (far, near):
+                until(f"round 1 at {site.name}", mark(site.box, 1).exists)
+            # A training: nothing else tells how long it takes.
+            time.sleep(TRAINING_SECONDS)
+            for site in (far, near):
+                site.let_go(1)
+            view = server.finish(job)
+            assert view.state is JobState.FINISHED, view.error
+            assert server.model(job) == server.expected(3)
+            assert trainer.wait(30) == 0
+        for site in (far, near):
+            assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
         server.close()
-    assert {target.rpartition(":")[0] for target in proxy.asked} == {HOST}
+    assert {target.rpartition(":")[0] for target in proxy.asked} == {HOST, RELAY_HOST}
+    assert proxy.carried_bytes < 1.5 * ONCE_BYTES
