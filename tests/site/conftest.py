@@ -140,17 +140,23 @@ class Server:
     sites: list[Site] = field(default_factory=list)
     kits: FederationKits | None = None
     """Without them there is no TLS."""
+    relay: bool = False
+    """Whether cells meet there."""
 
     def start(self) -> None:
         code = (
             "import pathlib, sys; from federant.server.daemon import run_server;"
+            "from federant.server.config import RelaySettings;"
             "from federant.link.kit import load_kit;"
-            "folder, *kit = map(pathlib.Path, sys.argv[1:]);"
-            "run_server(folder, kit=load_kit(kit[0]) if kit else None)"
+            "relay = RelaySettings() if sys.argv[1] else None;"
+            "folder, *kit = map(pathlib.Path, sys.argv[2:]);"
+            "run_server(folder, kit=load_kit(kit[0]) if kit else None, relay=relay)"
         )
         kit = [str(self.kits.server.folder)] if self.kits else []
+        relay = "relay" if self.relay else ""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, str(self.folder / "server"), *kit], stdout=subprocess.PIPE
+            [sys.executable, "-c", code, relay, str(self.folder / "server"), *kit],
+            stdout=subprocess.PIPE,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
@@ -227,12 +233,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def server_of(tmp_path: Path) -> Iterator[Callable[[FederationKits], Server]]:
-    """`server_of(kits)`: as `server`, by mutual TLS."""
+def server_of(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`server_of(kits)`: as `server`, by mutual TLS; with `relay=True` cells meet there."""
     with contextlib.ExitStack() as running:
 
-        def start(kits: FederationKits) -> Server:
-            made = Server(tmp_path, kits=kits)
+        def start(kits: FederationKits, *, relay: bool = False) -> Server:
+            made = Server(tmp_path, kits=kits, relay=relay)
             made.start()
             running.callback(made.close)
             return made
@@ -241,16 +247,27 @@ def server_of(tmp_path: Path) -> Iterator[Callable[[FederationKits], Server]]:
 
 
 @pytest.fixture
-def secure_server(tmp_path: Path, server_of: Callable[[FederationKits], Server]) -> Server:
-    """As `server`, by mutual TLS, for up to two sites."""
-    kits = make_federation(
+def site_kits(tmp_path: Path) -> FederationKits:
+    """Of two sites, the first one's agent, and an operator."""
+    return make_federation(
         tmp_path / "kits",
         host="localhost",
         sites=["site-1", "site-2"],
         operators=["alice"],
         agents=[("site-1", "gpu-7")],
     )
-    return server_of(kits)
+
+
+@pytest.fixture
+def secure_server(server_of: Callable[..., Server], site_kits: FederationKits) -> Server:
+    """As `server`, by mutual TLS, for up to two sites."""
+    return server_of(site_kits)
+
+
+@pytest.fixture
+def relaying_server(server_of: Callable[..., Server], site_kits: FederationKits) -> Server:
+    """As `secure_server`, and cells meet there."""
+    return server_of(site_kits, relay=True)
 
 
 @pytest.fixture

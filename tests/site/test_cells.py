@@ -138,3 +138,19 @@ def test_an_agent_that_is_revoked_at_the_server_is_out_at_its_site_with_and_with
     new = start_agent(url, kit.folder)
     assert new.stdout is not None
     assert "certificate_revoked: the certificate of agent gpu-7" in new.stdout.readline().decode()
+
+
+OVER_SERVER = 'start = "external"\npipe = "cell"\nagent_id = "gpu-7"\nrelay = "server"'
+
+
+def test_a_trainer_and_its_site_who_both_only_dial_outward_meet_at_the_server(
+    relaying_server: Any, start_far: StartFar
+):
+    relaying_server.site(OVER_SERVER)
+    kit = relaying_server.kits.agents["site-1.gpu-7"].folder
+    trainer = start_far(relaying_server.url, kit)
+    job = relaying_server.submit(rounds=3)
+    view = relaying_server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert relaying_server.model(job) == relaying_server.expected(3)
+    assert trainer.wait(30) == 0

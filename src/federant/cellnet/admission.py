@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from federant.cellnet.errors import CellRefused
 from federant.cellnet.names import End, Fqcn
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 def _none_is(_serial: str) -> bool:
     """Nobody has revoked anything."""
     return False
+
+
+class Doorkeeper(Protocol):
+    """Who says so at a relay; each of them CellRefused if not."""
+
+    def identity_of(self, connection: ServerConnection) -> Identity | None:
+        """Whom the certificate names; None where no certificate is asked for."""
+
+    def check(self, fqcn: Fqcn, identity: Identity | None) -> None:
+        """That one may be called so."""
+
+    def check_job(self, identity: Identity | None, job: str) -> None:
+        """That agent may take part in the job that is served there."""
 
 
 class Admission:
@@ -80,30 +93,35 @@ class Admission:
                 Refusal.FORBIDDEN,
                 f"{fqcn}: this is the relay of site {self._site}; check site_name and root_url",
             )
-        if identity is None or self._kit is None:
-            return
-        from federant.link.identity import Identity, Role
+        if identity is not None and self._kit is not None:
+            require_role(fqcn, identity, self._kit.identity.federation)
 
-        federation = self._kit.identity.federation
-        if fqcn.end is End.JOB:
-            allowed = Identity(federation, Role.SITE, self._site)
-            if identity == allowed:
-                return
-            wanted = f"the kit of {allowed.title}"
-        else:
-            job = identity.job if identity.role is Role.AGENT else ""
-            allowed = Identity(federation, Role.AGENT, fqcn.agent_id, self._site, job)
-            if identity == allowed:
-                return
-            wanted = f"the kit of agent {fqcn.agent_id} of site {self._site}"
+    def check_job(self, identity: Identity | None, job: str) -> None:
+        """CellRefused if the agent's kit is for another job than the one that is served there."""
+        require_job(identity, job)
+
+
+def require_role(fqcn: Fqcn, identity: Identity, federation: str) -> None:
+    """CellRefused unless a name of that role, and of that site, is that one's."""
+    from federant.link.identity import Identity, Role
+
+    if fqcn.end is End.JOB:
+        allowed = Identity(federation, Role.SITE, fqcn.site)
+        wanted = f"the kit of {allowed.title}"
+    else:
+        job = identity.job if identity.role is Role.AGENT else ""
+        allowed = Identity(federation, Role.AGENT, fqcn.agent_id, fqcn.site, job)
+        wanted = f"the kit of agent {fqcn.agent_id} of site {fqcn.site}"
+    if identity != allowed:
         raise CellRefused(
             Refusal.FORBIDDEN,
             f"{identity.title} may not join as {fqcn}; that takes {wanted}",
         )
 
-    def check_job(self, identity: Identity | None, job: str) -> None:
-        """CellRefused if the agent's kit is for another job than the one that is served there."""
-        if identity is not None and identity.job and identity.job != job:
-            raise CellRefused(
-                Refusal.FORBIDDEN, f"{identity.title} may not take part in job {job or '(none)'}"
-            )
+
+def require_job(identity: Identity | None, job: str) -> None:
+    """CellRefused if the agent's kit is for another job."""
+    if identity is not None and identity.job and identity.job != job:
+        raise CellRefused(
+            Refusal.FORBIDDEN, f"{identity.title} may not take part in job {job or '(none)'}"
+        )

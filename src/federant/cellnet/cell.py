@@ -17,13 +17,20 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from federant.cellnet import own_address, words
 from federant.cellnet.dial import ANSWER_SECONDS, dialled
-from federant.cellnet.errors import CellError, CellProtocolError, CellRefused, NoRelayError
+from federant.cellnet.errors import (
+    CellError,
+    CellProtocolError,
+    CellRefused,
+    NoRelayError,
+    SealBrokenError,
+)
 from federant.cellnet.names import End, Fqcn
 from federant.cellnet.order import Order
 from federant.cellnet.owner_process import OwnerProcess
@@ -33,10 +40,15 @@ from federant.cellnet.tunnel import Lane, Moved, Packet, Tunnel
 from federant.pipe import Mode
 from federant.pipe.local.place import Place
 
+if TYPE_CHECKING:
+    from federant.cellnet.seal import Seals
+
 _log = logging.getLogger("federant.cellnet.cell")
 
 LINGER_SECONDS: Final = 5.0
 """How long a cell whose owner is gone goes on handing over what that one has sent."""
+_ALERT_SECONDS: Final = 2.0
+"""For telling the other cell that the relay does not pass on what it is given."""
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 5.0
 
@@ -51,7 +63,7 @@ class Cell:
         self._fqcn = Fqcn(order.site, order.agent_id, End.of(mode))
         self._since = time.time()
         self._instance = uuid.uuid4().hex
-        self._tunnel = Tunnel()
+        self._tunnel = Tunnel(self._new_seals if order.kit else None)
         self._work = asyncio.Event()
         self._leaving = asyncio.Event()
         self._left_at = 0.0
@@ -70,8 +82,16 @@ class Cell:
         self._joined = False
         self._rejoin = False
 
+    def _new_seals(self, peer: str) -> Seals:
+        # Not needed without TLS, and not quick to import.
+        from federant.cellnet.seal import Seals
+
+        order = self._order
+        instances = (self._instance, peer)
+        return Seals(Path(order.kit), self._fqcn, order.channel, order.job, instances)
+
     async def run(self) -> int:
-        """The process's exit status: 0 after its owner, 3 where the relay does not want it."""
+        """The process's exit status: 0 after its owner, 3 where it cannot be let in or go on."""
         self._owner.watch(self._on_owner_gone, self._sweep)
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -102,6 +122,15 @@ class Cell:
                     self._owner.tell("refused", code="no_relay", text=str(error))
                     return 3
                 _log.warning("no relay fqcn=%s error=%s", self._fqcn, error)
+            except SealBrokenError as error:
+                text = f"{self._order.url}: {error}; ask who runs that relay"
+                _log.warning("seal broken fqcn=%s error=%s", self._fqcn, text)
+                self._begin_anew(text)
+                if self._fqcn.end is End.AGENT:
+                    self._owner.tell("refused", code="broken", text=text)
+                    return 3
+                # Others may come, with whom nothing is wrong.
+                self._owner.tell("broken", text=text)
             except CellError as error:
                 if self._connection is not None and not self._rejoin:
                     _log.warning("relay lost fqcn=%s error=%s", self._fqcn, error)
@@ -163,10 +192,16 @@ class Cell:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except SealBrokenError:
+            await _ended(tasks)
+            with suppress(ConnectionClosed, TimeoutError):
+                async with asyncio.timeout(_ALERT_SECONDS):
+                    while (message := self._tunnel.next_message()) is not None:
+                        await relay.send(message)
+                    await relay.close()
+            raise
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _ended(tasks)
 
     async def _send(self, relay: ClientConnection) -> None:
         while True:
@@ -238,19 +273,19 @@ class Cell:
                 alone_since = now
             elif now - alone_since >= timeout:
                 _log.warning("peer gone fqcn=%s silent_seconds=%.0f", self._fqcn, timeout)
-                await self._begin_anew()
+                self._begin_anew()
+                if self._connection is not None:
+                    self._rejoin = True
+                    await self._connection.close()
                 alone_since = now
             await asyncio.sleep(max(min(timeout / 10, 1.0), 0.01))
 
-    async def _begin_anew(self) -> None:
+    def _begin_anew(self, why: str = "") -> None:
         """Under another instance: what was under way must not go on where it stopped."""
-        self._side.reset()
+        self._side.reset(why)
         self._tunnel.meet("", 0)
         self._tunnel.part()
         self._instance = uuid.uuid4().hex
-        if self._connection is not None:
-            self._rejoin = True
-            await self._connection.close()
 
     # -- the owner ---------------------------------------------------------------------------------
 
@@ -292,6 +327,12 @@ def _refusal(said: words.Refused) -> CellRefused:
     except ValueError:
         code = words.Refusal.PROTOCOL
     return CellRefused(code, said.text)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _words(message: str | bytes) -> words.Words:

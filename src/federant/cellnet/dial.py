@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from federant.cellnet import words
 from federant.cellnet.errors import CellError, CellRefused, NoRelayError
-from federant.cellnet.tunnel import PACKET_BYTES
+from federant.cellnet.tunnel import PACKET_BYTES, SEAL_BYTES
 
 if TYPE_CHECKING:
     from federant.link.proxy import Proxy
@@ -34,7 +34,7 @@ PING_SECONDS: Final = 5.0
 """Proxies and firewalls close connections on which nothing moves, some after ten seconds."""
 PONG_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 1.0
-MESSAGE_BYTES: Final = PACKET_BYTES + 64
+MESSAGE_BYTES: Final = PACKET_BYTES + SEAL_BYTES + 64
 
 _AWAY: Final = (502, 503, 504)
 
@@ -51,7 +51,7 @@ class _Connection(ClientConnection):
 
 @asynccontextmanager
 async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnection]:
-    """A connection to the site's relay; CellError, in words, if there is none.
+    """A connection to a relay for the site; CellError, in words, if there is none.
 
     Through the proxy that the environment names (https_proxy, no_proxy), if it names one.
     """
@@ -85,7 +85,7 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
                     "check root_url"
                 )
             if kit:
-                _require_site(connection, Path(kit), site, url)
+                _require_relay(connection, Path(kit), site, url)
                 _notice_deaths(connection)
             try:
                 yield connection
@@ -109,7 +109,7 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
             raise CellRefused(words.Refusal.FORBIDDEN, said) from error
         raise NoRelayError(
             f"{said}: that is no relay of federant; root_url must be the address of the site's "
-            "relay ([relay] in the site's file)"
+            "relay ([relay] in the site's file), or of the server if that has one"
         ) from error
     except (InvalidMessage, EOFError) as error:
         _raise_untrusted(error, kit, url)
@@ -158,17 +158,20 @@ def _context(kit: Path) -> ssl.SSLContext:
     return context
 
 
-def _require_site(connection: ClientConnection, kit: Path, site: str, url: str) -> None:
+def _require_relay(connection: ClientConnection, kit: Path, site: str, url: str) -> None:
+    """The site's own, or the federation's server's; it can read neither what is said there."""
     from federant.link.identity import Identity, Role
     from federant.link.kit import load_kit
     from federant.link.tls import identities_in
 
     found = identities_in(connection.transport.get_extra_info("peercert") or {})
-    if Identity(load_kit(kit).identity.federation, Role.SITE, site) not in found:
+    federation = load_kit(kit).identity.federation
+    allowed = (Identity(federation, Role.SITE, site), Identity(federation, Role.SERVER))
+    if not any(identity in allowed for identity in found):
         who = ", ".join(identity.title for identity in found) or "nobody in this federation"
         raise NoRelayError(
-            f"{url}: what answers there is {who}, not the relay of site {site}; check root_url and "
-            "site_name"
+            f"{url}: what answers there is {who}, not the relay of site {site}, nor the "
+            "federation's server; check root_url and site_name"
         )
 
 

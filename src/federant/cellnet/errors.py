@@ -3,7 +3,8 @@
 CellError
 ├── CellProtocolError   the other side says what the protocol does not have
 ├── CellRefused         the relay does not let this cell in; ``code`` says why
-└── NoRelayError        what answers at the address is no relay
+├── NoRelayError        what answers at the address is no relay
+└── SealBrokenError     the relay has passed on what the other cell has not sent
 """
 
 from __future__ import annotations
@@ -29,3 +30,8 @@ class CellRefused(CellError):
 
 class NoRelayError(CellError):
     """Something else than a relay answers there; the text says what."""
+
+
+class SealBrokenError(CellError):
+    """What came through the relay is not what the cell at the other end has sent, or that one is
+    not who it must be."""

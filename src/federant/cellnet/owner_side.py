@@ -22,7 +22,17 @@ from federant.pipe import Mode, PipeBusyError, PipeProtocolError
 from federant.pipe.local import greetings, sockets
 from federant.pipe.local.connection import Connection, Peer
 from federant.pipe.local.place import Place
-from federant.pipe.local.wire import Bye, Free, Hello, Parcel, Read, Record, Refuse, Welcome
+from federant.pipe.local.wire import (
+    LONGEST_ERROR,
+    Bye,
+    Free,
+    Hello,
+    Parcel,
+    Read,
+    Record,
+    Refuse,
+    Welcome,
+)
 from federant.spool import SpoolError, SpoolFile, SpoolFullError, SpoolReader, SpoolWriter, reclaim
 
 _log = logging.getLogger(__name__)
@@ -84,12 +94,14 @@ class OwnerSide:
         if self._session is None:
             self._stop_listening()
 
-    def reset(self) -> None:
-        """The other cell is gone for good: the owner finds its peer dead."""
+    def reset(self, why: str = "") -> None:
+        """The other cell is gone for good: the owner finds its peer dead, and is told why."""
         self._peers += 1
         self._peer_ready = True
         self._held = 0
         if self._session is not None:
+            if why and not self._session.ending:
+                self._session.connection.post(Refuse("broken", why[:LONGEST_ERROR]))
             self._end_session(self._session, clean=False)
 
     def owner_left(self) -> None:

@@ -1,4 +1,4 @@
-"""The relay: where the cells of one site meet; it passes their messages on unread.
+"""The relay: where cells meet, of one site or of many; it passes their messages on unread.
 
 It keeps nothing: cells that come again after its death go on where they were.
 """
@@ -25,7 +25,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from federant.cellnet import words
-from federant.cellnet.admission import Admission
+from federant.cellnet.admission import Admission, Doorkeeper
 from federant.cellnet.dial import (
     CLOSE_SECONDS,
     MESSAGE_BYTES,
@@ -79,9 +79,10 @@ class _Seat:
 
 
 class Relay:
-    """One site's. Runs in one event loop."""
+    """Runs in one event loop."""
 
-    def __init__(self, site: str, admission: Admission) -> None:
+    def __init__(self, site: str, admission: Doorkeeper) -> None:
+        """`site`: whose relay it is; empty for one of many sites."""
         self.site = site
         self._admission = admission
         self._seats: dict[tuple[Fqcn, str], _Seat] = {}
@@ -95,7 +96,7 @@ class Relay:
 
             context.sslobject_class = Handshake
         server = await serve(
-            self._serve_cell,
+            self.serve_cell,
             host,
             port,
             ssl=context,
@@ -131,7 +132,8 @@ class Relay:
             return connection.respond(HTTPStatus.FORBIDDEN, f"{error}\n")
         return None
 
-    async def _serve_cell(self, connection: ServerConnection) -> None:
+    async def serve_cell(self, connection: ServerConnection) -> None:
+        """One connection, from its first message to its end."""
         name = ""
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
@@ -209,7 +211,7 @@ class Relay:
                 await holder.end()
         self._seats[key] = seat
         _log.info("cell joined fqcn=%s channel=%s who=%s", seat.fqcn, seat.join.channel, seat)
-        await seat.tell(words.Joined(self.site))
+        await seat.tell(words.Joined(seat.fqcn.site))
         other = self._other(seat)
         if other is not None:
             await self._bring_together(seat, other)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from federant.cellnet.errors import CellProtocolError
+from federant.cellnet.errors import CellProtocolError, SealBrokenError
+
+if TYPE_CHECKING:
+    from federant.cellnet.seal import Seal, Seals
 
 CHUNK_BYTES: Final = 1 << 20
 """The most that a cut can cost: no more is ever on its way, in both lanes together."""
@@ -24,6 +27,8 @@ EXPRESS_BYTES: Final = 64 * 1024
 """A message whose frame is larger travels with what is large."""
 PACKET_BYTES: Final = 320 * 1024
 """The most that any packet has."""
+SEAL_BYTES: Final = 1024
+"""The most that a seal adds to one."""
 
 
 class Lane(IntEnum):
@@ -70,6 +75,9 @@ class Moved(NamedTuple):
 class _State:
     """One lane, both directions."""
 
+    seal: Seal | None = None
+    waiting: list[bytes] = field(default_factory=list)
+    """What was put before the seal was ready."""
     kept: dict[int, bytes] = field(default_factory=dict)
     """What the other end is not known to have received."""
     under_way: deque[tuple[int, int]] = field(default_factory=deque)
@@ -87,9 +95,12 @@ class _State:
 class Tunnel:
     """One end. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_seals: Callable[[str], Seals] | None = None) -> None:
+        """`new_seals(peer)` gives what to lock with for a cell that was not met before; None: what
+        goes out may be read on the way."""
         self.peer = ""
         """The instance of the cell at the other end that was met last."""
+        self._new_seals = new_seals
         self._lanes = {lane: _State() for lane in Lane}
         self._meeting = 0
         self._sync_due = False
@@ -106,6 +117,11 @@ class Tunnel:
         if peer != self.peer:
             self._lanes = {lane: _State() for lane in Lane}
             self.peer = peer
+            if peer and self._new_seals is not None:
+                seals = self._new_seals(peer)
+                for lane, state in self._lanes.items():
+                    state.seal = seals.of(lane.name)
+                    self._add_due(state)
         self._meeting = meeting
         self._sync_due, self._synced = True, False
 
@@ -122,7 +138,9 @@ class Tunnel:
     @property
     def synced(self) -> bool:
         """Whether both ends are ready in this meeting."""
-        return self._synced
+        return self._synced and all(
+            state.seal is None or state.seal.ready for state in self._lanes.values()
+        )
 
     # -- out ---------------------------------------------------------------------------------------
 
@@ -131,19 +149,21 @@ class Tunnel:
 
     def is_sent(self, lane: Lane) -> bool:
         """Whether everything in the lane went out in this meeting, or an earlier one."""
-        return not self._lanes[lane].kept or (
-            self._synced and self._lanes[lane].sent == self._lanes[lane].put
-        )
+        state = self._lanes[lane]
+        if state.waiting:
+            return False
+        return not state.kept or (self._synced and state.sent == state.put)
 
     def is_consumed(self, lane: Lane) -> bool:
         """Whether the other end is done with everything in the lane."""
-        return not self._lanes[lane].under_way
+        return not self._lanes[lane].under_way and not self._lanes[lane].waiting
 
     @property
     def is_idle(self) -> bool:
         """Whether the other end has consumed all that was put, and knows the same of this end."""
         return not any(
-            state.under_way or state.consumed > state.told for state in self._lanes.values()
+            state.under_way or state.waiting or state.consumed > state.told
+            for state in self._lanes.values()
         )
 
     def put(self, lane: Lane, body: bytes) -> None:
@@ -152,10 +172,12 @@ class Tunnel:
         if len(body) > most:
             raise ValueError(f"a packet of {lane.name} has at most {most} bytes, got {len(body)}")
         state = self._lanes[lane]
-        state.put += 1
-        state.kept[state.put] = body
-        state.under_way.append((state.put, len(body)))
-        state.bytes_under_way += len(body)
+        if state.seal is None:
+            self._add(state, body)
+        elif state.seal.ready:
+            self._add(state, state.seal.lock(body))
+        else:
+            state.waiting.append(body)
 
     def next_message(self) -> bytes | None:
         """The next message for the other end; None if there is nothing to be sent now."""
@@ -200,15 +222,18 @@ class Tunnel:
         lane = Lane(lane_number)
         if kind == _Kind.SYNC:
             self._resume(body)
-            yield Synced()
+            if self.synced:
+                yield Synced()
         elif kind == _Kind.ACK:
             self._consumed_there(lane, number)
             yield Moved(lane)
-        elif len(body) > PACKET_BYTES:
+        elif len(body) > PACKET_BYTES + SEAL_BYTES:
             raise CellProtocolError(f"a packet of {len(body)} bytes came")
+        elif number > self._lanes[lane].received + 1:
+            self._miss(lane, number)
         elif number == self._lanes[lane].received + 1:
             self._lanes[lane].received = number
-            yield Packet(lane, body)
+            yield from self._opened(lane, body)
 
     def consumed(self, lane: Lane) -> None:
         """The oldest packet of that lane that was received and not consumed is done with."""
@@ -216,6 +241,47 @@ class Tunnel:
         if state.consumed >= state.received:
             raise ValueError(f"all {state.received} packets of {lane.name} are consumed already")
         state.consumed += 1
+
+    def _opened(self, lane: Lane, body: bytes) -> Iterator[Packet | Synced]:
+        state = self._lanes[lane]
+        if state.seal is None:
+            yield Packet(lane, body)
+            return
+        try:
+            content = state.seal.open(body)
+        finally:
+            self._add_due(state)
+        if content is not None:
+            yield Packet(lane, content)
+            return
+        self.consumed(lane)
+        if state.seal.ready:
+            for waiting in state.waiting:
+                self._add(state, state.seal.lock(waiting))
+            state.waiting.clear()
+        if self.synced:
+            yield Synced()
+
+    def _miss(self, lane: Lane, number: int) -> None:
+        """A relay passes on in order what it is given."""
+        state = self._lanes[lane]
+        text = f"packet {number} of {lane.name} came where {state.received + 1} was due"
+        if state.seal is None:
+            raise CellProtocolError(text)
+        state.seal.refuse(text)
+        self._add_due(state)
+        raise SealBrokenError(text)
+
+    def _add_due(self, state: _State) -> None:
+        due = state.seal.due() if state.seal is not None else b""
+        if due:
+            self._add(state, due)
+
+    def _add(self, state: _State, body: bytes) -> None:
+        state.put += 1
+        state.kept[state.put] = body
+        state.under_way.append((state.put, len(body)))
+        state.bytes_under_way += len(body)
 
     def _resume(self, body: bytes) -> None:
         if len(body) != _SYNC.size:

@@ -55,8 +55,8 @@ def server(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="The server's own TOML file: folder, host, port, drain_seconds, and to which "
-            "sinks metrics may go. Default: server.toml in the kit's folder, if it is there.",
+            help="The server's own TOML file: folder, host, port, drain_seconds, relay, and to "
+            "which sinks metrics may go. Default: server.toml in the kit's folder, if it is there.",
             show_default=False,
         ),
     ] = None,
@@ -108,6 +108,7 @@ def server(
             config=config,
             kit=own,
             drain_seconds=said.drain_seconds,
+            relay=said.relay,
         )
 
 

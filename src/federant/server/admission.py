@@ -23,43 +23,42 @@ _OPEN: Final = ("/health/live", "/health/ready")
 """What a stranger may ask: whoever watches the process has no certificate."""
 
 
-class CertificateGate:
-    """Round an application: only holders of good certificates of the federation come in.
+class Gate:
+    """Says who comes in.
 
-    Those are noted among the ``holders``.
+    With a federation's name: holders of its good certificates, who are noted among the ``holders``.
+    Without: whoever calls a loopback address by a name of it; a page in a browser may have had
+    another name resolve to this machine.
     """
 
-    def __init__(
-        self, app: ASGIApp, federation: str, revocations: Revocations, holders: Holders
-    ) -> None:
-        self._app = app
-        self._federation = federation
+    def __init__(self, federation: str, revocations: Revocations, holders: Holders) -> None:
+        self.federation = federation
         self._revocations = revocations
         self._holders = holders
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in _OPEN:
-            try:
-                self._judge(scope["state"][PEER])
-            except RefusedError as error:
-                log_denial(scope, error.code, error.message)
-                await answer(error.code, error.message)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    def judge(self, peer: Peer | None, host: str) -> None:
+        """RefusedError unless that one comes in, who has called the server ``host``."""
+        if self.federation:
+            self._judge_peer(peer)
+        elif not is_loopback(host):
+            raise RefusedError(
+                ErrorCode.FORBIDDEN,
+                f"the server was called as {host!r}; it answers to loopback addresses only",
+            )
 
-    def _judge(self, peer: Peer | None) -> None:
+    def _judge_peer(self, peer: Peer | None) -> None:
         if peer is None:
             raise RefusedError(
                 ErrorCode.NO_CERTIFICATE,
                 "this server talks to those only who show a certificate of its federation, "
-                f"{self._federation}; call it with a startup kit",
+                f"{self.federation}; call it with a startup kit",
             )
         identity = peer.identity
-        if identity is None or identity.federation != self._federation:
+        if identity is None or identity.federation != self.federation:
             raise RefusedError(
                 ErrorCode.WRONG_IDENTITY,
                 f"the certificate with serial number {peer.serial} names nobody of the federation "
-                f"{self._federation}",
+                f"{self.federation}",
             )
         # The handshake looked too, and the connection may be older than its certificate's end.
         if peer.expires <= time.time():
@@ -77,21 +76,20 @@ class CertificateGate:
         self._holders.note(peer)
 
 
-class LoopbackGate:
-    """Round an application: refuses a page in a browser that had another name resolve to this
-    machine."""
+class Gated:
+    """Round an application: its requests pass the gate, but for those that a stranger may make."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            host = HTTPConnection(scope).url.hostname or ""
-            if not is_loopback(host):
-                message = (
-                    f"the server was called as {host!r}; it answers to loopback addresses only"
-                )
-                log_denial(scope, ErrorCode.FORBIDDEN, message)
-                await answer(ErrorCode.FORBIDDEN, message)(scope, receive, send)
+        if scope["type"] == "http" and not (self._gate.federation and scope["path"] in _OPEN):
+            try:
+                host = HTTPConnection(scope).url.hostname or ""
+                self._gate.judge(scope["state"].get(PEER), host)
+            except RefusedError as error:
+                log_denial(scope, error.code, error.message)
+                await answer(error.code, error.message)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

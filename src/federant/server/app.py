@@ -10,9 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 import federant
 from federant.link.messages import ErrorCode
 from federant.link.operator_messages import HealthReply
+from federant.pipe.cell.address import PATH as CELL_PATH
 
 from . import refusals
-from .admission import CertificateGate, LoopbackGate
+from .admission import Gate, Gated
 from .blob_routes import blob_router, operator_blob_router
 from .bounds import BoundedMessages
 from .call_log import CallLog
@@ -40,15 +41,7 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
     )
     app.add_middleware(BoundedMessages)
-    if services.federation:
-        app.add_middleware(
-            CertificateGate,
-            federation=services.federation,
-            revocations=revocations,
-            holders=services.holders,
-        )
-    else:
-        app.add_middleware(LoopbackGate)
+    app.add_middleware(Gated, gate=Gate(services.federation, revocations, services.holders))
     app.add_middleware(CallLog)
     refusals.install(app)
     app.include_router(link_router(services))
@@ -59,7 +52,23 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(revocation_router(services, revocations))
     app.include_router(_health_router(services))
     app.include_router(metrics_router(services))
+    app.include_router(_no_relay_router())
     return app
+
+
+def _no_relay_router() -> APIRouter:
+    """Where cells are answered before a request comes here, if the relay is switched on."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(CELL_PATH)
+    def no_relay() -> None:
+        raise refusals.RefusedError(
+            ErrorCode.NOT_FOUND,
+            f"GET {CELL_PATH}: the relay of this server is switched off; its operator switches it "
+            "on by the table [relay] in server.toml (and only a WebSocket is answered there)",
+        )
+
+    return router
 
 
 def _health_router(services: Services) -> APIRouter:

@@ -18,6 +18,15 @@ class ServerConfigError(ValueError):
     """The file cannot be read, or says what makes no sense; the text names the place."""
 
 
+class RelaySettings(BaseModel):
+    """The table switches the relay on; it is at the server's own port."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    most_cells: Annotated[int, Field(ge=2)] = 1000
+    """Connections of cells at a time; each may hold 3 MiB. Of a job's trainer there are four."""
+
+
 class ServerConfig(BaseModel):
     """What the file may say; the command line has the last word."""
 
@@ -29,6 +38,7 @@ class ServerConfig(BaseModel):
     port: Annotated[int | None, Field(ge=0, le=65535)] = None
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DRAIN_SECONDS
     """How long transfers under way may take once the server is asked to stop."""
+    relay: RelaySettings | None = None
     sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -54,7 +64,8 @@ def load_config(file: Path) -> ServerConfig:
 def _text(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return (
-            "unknown key; the file may have folder, host, port, drain_seconds and tables [sinks.*]"
+            "unknown key; the file may have folder, host, port, drain_seconds, and the tables "
+            "[relay] (with most_cells) and [sinks.*]"
         )
     if problem["loc"][0] == "sinks":
         return f"{problem['msg']}; sinks must be tables, such as [sinks.tensorboard]"

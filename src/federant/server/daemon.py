@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from federant.link import LinkConfigError
 from federant.link.expiry import ExpiryWatch
@@ -18,9 +18,10 @@ from federant.link.identity import Role
 from federant.link.kit import Kit
 from federant.link.tls import server_context
 
+from .admission import Gate
 from .app import create_app
 from .blobs import FolderBlobs
-from .config import DRAIN_SECONDS
+from .config import DRAIN_SECONDS, RelaySettings
 from .folder import ServerFolder
 from .revocations import Revocations
 from .runner import Runner
@@ -30,6 +31,9 @@ from .state import Store
 from .tracking import Sinks, load_settings
 from .validation import ResultChecker
 from .wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from .cells import CellPort
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ def run_server(
     config: Path | None = None,
     kit: Kit | None = None,
     drain_seconds: float = DRAIN_SECONDS,
+    relay: RelaySettings | None = None,
 ) -> None:
     """Serve the federation of this folder until SIGTERM or SIGINT; call in the main thread.
 
@@ -57,10 +62,12 @@ def run_server(
     once; without it one line with the address is printed. ``config`` is the server's own TOML file,
     which says where metrics may go: see docs/metrics.md. With the server's startup ``kit`` only TLS
     is spoken, and only with those who show a certificate of its federation. When it is asked to
-    stop, transfers under way have ``drain_seconds``; a second signal ends it at once. Raises
-    ServerConfigError for what makes no sense in the file, LinkConfigError for a kit that cannot be
-    used, or, without one, for an address that other machines can reach, FolderTakenError if another
-    server runs in the folder, OSError for a port in use.
+    stop, transfers under way have ``drain_seconds``; a second signal ends it at once. With
+    ``relay`` cells meet at its port too.
+
+    Raises ServerConfigError for what makes no sense in the file, LinkConfigError for a kit that
+    cannot be used, or, without one, for an address that other machines can reach, FolderTakenError
+    if another server runs in the folder, OSError for a port in use.
     """
     wakeups = Wakeups()
     settings = load_settings(folder, config)
@@ -94,6 +101,7 @@ def run_server(
         service = HttpService(
             *(create_app(services), wakeups, tls),
             drain_seconds=drain_seconds,
+            cells=_cells(services, revocations, relay),
             hourly=expiry.look if expiry else _nothing,
         )
         revocations.cut = service.cut
@@ -120,6 +128,18 @@ def _tls(kit: Kit | None) -> ssl.SSLContext | None:
             f"{kit.folder} is the kit of {kit.identity.title}; a server needs the server's"
         )
     return server_context(kit)
+
+
+def _cells(
+    services: Services, revocations: Revocations, relay: RelaySettings | None
+) -> CellPort | None:
+    if relay is None:
+        return None
+    # Only for a server that has one: it needs a library more.
+    from .cells import CellPort
+
+    gate = Gate(services.federation, revocations, services.holders)
+    return CellPort(gate, relay.most_cells)
 
 
 @contextmanager

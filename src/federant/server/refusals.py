@@ -116,6 +116,11 @@ def answer(
     return JSONResponse(body.model_dump(mode="json"), status or _STATUS[code], headers)
 
 
+def status_of(code: ErrorCode) -> int:
+    """The HTTP status that says the same."""
+    return _STATUS[code]
+
+
 def log_denial(scope: Scope, code: ErrorCode, why: str) -> None:
     """One line: who was denied what, and why."""
     peer = scope.get("state", {}).get(PEER)

@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -25,6 +25,9 @@ from .draining import Drain, DrainGate
 from .peers import PeerProtocol, peer_of
 from .request_bounds import HEAD_SECONDS
 from .wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from .cells import CellPort
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +85,7 @@ class HttpService(uvicorn.Server):
     ``drain_seconds`` to end, and new ones are told to come later; a second signal ends it at once.
     With ``tls`` nothing else is spoken.  ``hourly()``, which must not block, is called at the start
     and once an hour.  Who has not said within ``head_seconds`` what is wanted is hung up on.
+    ``cells`` takes the WebSockets; without it there are none.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class HttpService(uvicorn.Server):
         drain_seconds: float = _DRAIN_SECONDS,
         hourly: Callable[[], None] = _nothing,
         head_seconds: float = HEAD_SECONDS,
+        cells: CellPort | None = None,
     ) -> None:
         async def on_the_hour() -> None:
             hourly()
@@ -105,7 +110,7 @@ class HttpService(uvicorn.Server):
                 DrainGate(app, self._drain),
                 http=self._make_protocol,  # type: ignore[arg-type]  # any callable that makes one does
                 loop="uvloop",
-                ws="none",
+                ws="none" if cells is None else cells.connections(self._drain),  # type: ignore[arg-type]
                 lifespan="off",
                 access_log=False,
                 # Else whoever calls from this machine writes into the log who it is.

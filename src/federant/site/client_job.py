@@ -36,7 +36,7 @@ from federant.link.messages import (
     SiteState,
     TaskMessage,
 )
-from federant.pipe import PipeBusyError, PipeKind, StoredFrame
+from federant.pipe import PipeKind, PipeRefusedError, StoredFrame
 from federant.site import liveness
 from federant.site.attempt import ExchangeLimits
 from federant.site.backoff import Backoff
@@ -335,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         return ClientJob(folder).run()
-    except (SiteError, PipeBusyError) as error:
+    except (SiteError, PipeRefusedError) as error:
         _log.error("%s", error)
         return 1
 

@@ -22,6 +22,7 @@ from federant.link.identity import Role
 from federant.link.kit import Kit, load_kit
 from federant.link.messages import NAME_RULE, Name
 from federant.pipe import PipeKind
+from federant.pipe.cell.address import relay_url
 from federant.site.errors import SiteConfigError
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -51,6 +52,15 @@ class Restart(StrEnum):
     """It is started again and gets the task again, as the next attempt."""
 
 
+class RelayAt(StrEnum):
+    """Where a trainer's agent on another machine meets its client job."""
+
+    SITE = "site"
+    """In this site's daemon: it stays in the owner's network."""
+    SERVER = "server"
+    """In the federation's server, sealed from end to end: for two who can only dial outward."""
+
+
 class TrainerConfig(BaseModel):
     """One trainer that jobs may name: its command and how it is looked after."""
 
@@ -72,6 +82,8 @@ class TrainerConfig(BaseModel):
     agent_id: str | None = None
     """For pipe = "cell": the agent's id, by which it meets the job's client job at the relay;
     `{site}` and `{job}` are filled in."""
+    relay: RelayAt = RelayAt.SITE
+    """For pipe = "cell": whose relay that is."""
     start: Start = Start.JOB
     restart: Restart = Restart.NEVER
     max_restarts: int = Field(default=3, ge=0)
@@ -225,6 +237,11 @@ class SiteConfig(BaseModel):
                     f'trainer {name!r}: agent_id and pipe = "cell" belong together: give both, '
                     "or take the one away"
                 )
+            if trainer.relay is RelayAt.SERVER and trainer.pipe is not PipeKind.CELL:
+                raise ValueError(
+                    f'trainer {name!r} has relay = "server", which pipe = "{trainer.pipe}" does '
+                    'not use; set pipe = "cell", or take relay away'
+                )
             if not has_folder and trainer.pipe_folder is not None:
                 raise ValueError(
                     f'trainer {name!r} has a pipe_folder, which pipe = "{trainer.pipe}" does not '
@@ -274,12 +291,21 @@ def load_config(path: Path, kit_folder: Path | None = None) -> SiteConfig:
 
 
 def _check_relay(path: Path, config: SiteConfig, kit: Kit | None) -> None:
+    for name, trainer in config.trainers.items():
+        if trainer.relay is RelayAt.SERVER:
+            try:
+                relay_url(config.server, secure=kit is not None)
+            except ValueError as error:
+                raise SiteConfigError(
+                    f'{path}: trainers.{name}: relay = "server": {error}'
+                ) from error
     if config.relay is None:
         for name, trainer in config.trainers.items():
-            if trainer.pipe is PipeKind.CELL:
+            if trainer.pipe is PipeKind.CELL and trainer.relay is RelayAt.SITE:
                 raise SiteConfigError(
                     f'{path}: trainers.{name}: pipe = "cell" needs a relay; add [relay] with the '
-                    "port at which agents on other machines reach this site"
+                    "port at which agents on other machines reach this site, or set relay = "
+                    '"server" if the federation\'s server has one'
                 )
     elif kit is None and not is_loopback(config.relay.host):
         raise SiteConfigError(

@@ -29,7 +29,7 @@ from federant.link.messages import (
 )
 from federant.site import launcher, liveness
 from federant.site.backoff import Backoff
-from federant.site.config import SiteConfig
+from federant.site.config import RelayAt, SiteConfig, TrainerConfig
 from federant.site.errors import FolderInUseError, NameInUseError, SiteConfigError
 from federant.site.job_file import JobFile, JobFolder
 from federant.site.job_keeper import ClientJobKeeper
@@ -294,14 +294,13 @@ class SiteDaemon:
                 f"site {self._config.name} has no trainer {job.trainer!r}; its file names: {names}",
             )
             return
-        relay = self._config.relay
         job_file = JobFile(
             job_id=job.job_id,
             name=job.name,
             site=self._config.name,
             server=self._config.server,
             kit=self._config.kit,
-            relay=relay.url(secure=self._config.kit is not None) if relay else "",
+            relay=self._relay_of(trainer),
             trainer=trainer.resolve(
                 folder=self._config.base, site=self._config.name, job=job.job_id
             ),
@@ -317,6 +316,13 @@ class SiteDaemon:
         folder.write_job(job_file)
         _log.info("begun job=%s trainer=%s", job.job_id, job.trainer)
         self._keep(job_file, folder)
+
+    def _relay_of(self, trainer: TrainerConfig) -> str:
+        """The address at which its client job meets its agent; empty if it needs none."""
+        if trainer.relay is RelayAt.SERVER:
+            return self._config.server
+        relay = self._config.relay
+        return relay.url(secure=self._config.kit is not None) if relay else ""
 
     def _holder(self, job: JobFile) -> JobFile | None:
         """The job to which the shared folder belongs until it is over here; None: it is free.

@@ -29,7 +29,7 @@ class JobFile(BaseModel):
     kit: Path | None = None
     """The folder of the site's startup kit; None without TLS."""
     relay: str = ""
-    """The address of the site's relay; empty if it has none."""
+    """The address of the trainer's relay; empty if it has none."""
     trainer: TrainerConfig
     """As the site's file has it, with placeholders filled in."""
     spool_bytes: int

@@ -179,6 +179,8 @@ class CellProcess:
                     self.joined, self.trouble = False, told["text"]
                 case "resent":
                     self.resent_bytes += told["bytes"]
+                case "broken":
+                    logger.warning("peer dropped reason=%s", told["text"])
                 case "swept":
                     self._swept = max(self._swept, told["number"])
                 case "refused":
