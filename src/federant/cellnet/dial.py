@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from federant.cellnet import words
 from federant.cellnet.errors import CellError, CellRefused, NoRelayError
-from federant.cellnet.tunnel import PACKET_BYTES, SEAL_BYTES
+from federant.cellnet.tunnel import PACKET_BYTES
 
 if TYPE_CHECKING:
     from federant.link.proxy import Proxy
@@ -34,7 +34,7 @@ PING_SECONDS: Final = 5.0
 """Proxies and firewalls close connections on which nothing moves, some after ten seconds."""
 PONG_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 1.0
-MESSAGE_BYTES: Final = PACKET_BYTES + SEAL_BYTES + 64
+MESSAGE_BYTES: Final = PACKET_BYTES + 64
 
 _AWAY: Final = (502, 503, 504)
 

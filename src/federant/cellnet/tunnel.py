@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 1 << 20
 """The most that a cut can cost: no more is ever on its way, in both lanes together."""
-PIECE_BYTES: Final = 128 * 1024
+SEAL_BYTES: Final = 1024
+"""The most that a seal adds to a packet."""
+PIECE_BYTES: Final = 128 * 1024 - SEAL_BYTES
 """The most of a large message in one packet."""
 EXPRESS_BYTES: Final = 64 * 1024
 """A message whose frame is larger travels with what is large."""
 PACKET_BYTES: Final = 320 * 1024
-"""The most that any packet has."""
-SEAL_BYTES: Final = 1024
-"""The most that a seal adds to one."""
+"""The most that any packet has, with its seal."""
 
 
 class Lane(IntEnum):
@@ -168,7 +168,7 @@ class Tunnel:
 
     def put(self, lane: Lane, body: bytes) -> None:
         """Takes a packet; the caller looks for room first, or else keeps things bounded."""
-        most = min(PACKET_BYTES, WINDOW_BYTES[lane])
+        most = min(PACKET_BYTES, WINDOW_BYTES[lane]) - SEAL_BYTES
         if len(body) > most:
             raise ValueError(f"a packet of {lane.name} has at most {most} bytes, got {len(body)}")
         state = self._lanes[lane]
@@ -227,7 +227,7 @@ class Tunnel:
         elif kind == _Kind.ACK:
             self._consumed_there(lane, number)
             yield Moved(lane)
-        elif len(body) > PACKET_BYTES + SEAL_BYTES:
+        elif len(body) > PACKET_BYTES:
             raise CellProtocolError(f"a packet of {len(body)} bytes came")
         elif number > self._lanes[lane].received + 1:
             self._miss(lane, number)
