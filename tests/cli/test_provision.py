@@ -118,7 +118,8 @@ def test_who_comes_later_gets_a_kit() -> None:
     output = provision("add", "site-4", "--hosts", "s4.example", "--hosts", "10.0.0.4").output
     assert output.startswith("made kits/sites/site-4, the kit of site site-4; copy it to its")
     provision("add-operator", "bob")
-    provision("add-agent", "gpu-8", "--site", "site-4", "--job", "job-7")
+    told = provision("add-agent", "gpu-8", "--site", "site-4", "--job", "job-7").output
+    assert 'what it dials must be put into its kit.toml: relay = "https://host:port"' in told
     identity = load_kit(Path("kits/agents/site-4.job-7.gpu-8")).identity
     assert str(identity) == "spiffe://hospitals/site/site-4/job/job-7/agent/gpu-8"
     assert "dials" not in provision("show").output.splitlines()[0]

@@ -93,6 +93,8 @@ def test_a_trainer_that_dials_the_site_s_relay_takes_part_over_mutual_tls(
     assert view.state is JobState.FINISHED, view.error
     assert secure_server.model(job) == secure_server.expected(3)
     assert trainer.wait(30) == 0
+    told = secure_server.statuses(job)["waiting"]
+    assert told.endswith("with FEDERANT_KIT naming the startup kit of agent gpu-7")
 
 
 def test_the_site_s_daemon_and_its_relay_are_killed_and_the_trainer_goes_on(

@@ -8,7 +8,7 @@ FlareAgentException
 ├── CallStateError              the call is not allowed in the agent's present state
 │   └── ApiCallError            nor is this one of federant.client's functions (also a RuntimeError)
 ├── DifferenceError             a model has no difference from the one received (a RuntimeError too)
-└── JoinError                   join() does not know where to connect
+└── JoinError                   join() does not know where to connect, or is not let in there
 """
 
 from __future__ import annotations
@@ -54,4 +54,7 @@ class DifferenceError(FlareAgentException, RuntimeError):
 
 
 class JoinError(FlareAgentException):
-    """Nothing says where this process should connect, or what says so is not right."""
+    """Nothing says where this process should connect, or what says so is not right.
+
+    Also where a relay is not reached, or does not let this process in.
+    """

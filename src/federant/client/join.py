@@ -66,7 +66,7 @@ def join(
       ("local", "file" or "nvflare-file"), token, site, job, heartbeat_timeout, spool_bytes; a
       folder in its place is one that holds it as join.toml;
     - the folder of an agent's startup kit, which says which site's relay to dial. Then the client
-      job, and the trainer after a cut, are waited for as long as it takes, unless
+      job is waited for as long as it takes, at first and after a cut, unless
       FEDERANT_HEARTBEAT_TIMEOUT (seconds) says otherwise.
 
     An override takes the place of what they say: ``metric_pipe=None`` for an agent that logs

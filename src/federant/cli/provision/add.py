@@ -112,3 +112,5 @@ def _add(
             "the folder where the key is"
         )
         say_fingerprint(fingerprint(key))
+    if site and not dialled:  # an agent
+        say('what it dials must be put into its kit.toml: relay = "https://host:port"')
