@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,6 @@ class Order:
     """Seconds without the other cell after which its owner counts as dead; 0: never."""
     pid: int
     """The owner's."""
-
-    def to_line(self) -> str:
-        return json.dumps(asdict(self)) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Order:

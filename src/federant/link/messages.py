@@ -29,7 +29,7 @@ FEATURES: Final[tuple[str, ...]] = ("blob-range", "blob-resume", "event-blobs", 
 VERSION_HEADER: Final = "federant-link"
 """Header of every link call, and of the operator's that change something: the version spoken."""
 SITE_HEADER: Final = "federant-site"
-"""Header of every link call: the caller's name, for as long as no certificate says it."""
+"""Header of every link call: the caller's name, which its certificate has to say too."""
 
 LINK_PREFIX: Final = "/link/v1"
 API_PREFIX: Final = "/api/v1"

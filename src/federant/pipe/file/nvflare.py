@@ -163,10 +163,7 @@ class NvflareLine:
         deadline = time.monotonic() + (timeout or 0)
         while True:
             with self._turns.lock:
-                self._turns.wait(
-                    lambda: self._can_take() or self._news is not None or self._turns.woken,
-                    deadline,
-                )
+                self._turns.wait(self._has_something, deadline)
                 if self._turns.woken:
                     self._turns.woken = False
                     return None
