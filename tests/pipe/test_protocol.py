@@ -183,6 +183,25 @@ def test_nothing_is_sent_again_while_bytes_move(clock):
     assert message.next() == Wait(2.0)
 
 
+def test_an_upload_of_two_hours_is_no_dead_peer_and_one_that_stands_still_is(life, clock):
+    message = outgoing(clock, max_resends=0)
+    assert message.next() == Send(30.0)
+    began = clock()
+    while clock() < began + 2 * 3600.0:
+        clock.advance(20.0)  # of 50 GB some 140 MB, say
+        life.heard()
+        message.moved(clock())
+        if clock() == began + 40.0:
+            message.sent(read=False)  # the pipe waits no longer; what is under way goes on
+        assert message.next() == Wait(30.0)
+        assert life.until_gone() == 30.0
+    clock.advance(30.0)
+    assert life.until_gone() == 0
+    assert message.next() == Delivery(
+        Outcome.GAVE_UP, "gave up after 1 try: not accepted within 30 s"
+    )
+
+
 def test_moves_between_two_tries_do_not_hold_the_next_one_up(clock):
     message = outgoing(clock)
     read_at_once(message)
