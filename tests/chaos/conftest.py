@@ -39,6 +39,14 @@ pipe = "cell"
 agent_id = "gpu-7"
 """
     """Lines of a site's file: a trainer on the node, by the site's relay."""
+    FAR_BY_SERVER = """
+[trainers.far]
+start = "external"
+pipe = "cell"
+agent_id = "gpu-7"
+relay = "server"
+"""
+    """The same by the server's relay, which ``start_server("[relay]")`` switches on."""
 
     def __init__(
         self, folder: Path, network: Network, kits: FederationKits, running: ExitStack
@@ -89,9 +97,10 @@ agent_id = "gpu-7"
         self.start(name, "-m", "federant", "site", str(file))
         self._sites.append(name)
 
-    def relay_of(self, site: str) -> str:
+    def relay_of(self, host: str) -> str:
         """Where the node dials it: in the network that they have to themselves."""
-        return f"https://{self.network.address(site, 1)}:{RELAY_PORT}"
+        port = PORT if host == "server" else RELAY_PORT
+        return f"https://{self.network.address(host, 1)}:{port}"
 
     def start_far_trainer(self, relay: str, step: float, *, size: int = SIZE) -> None:
         """The one of site-1 that dials that relay from the node."""
