@@ -3,9 +3,11 @@
 Once over mutual TLS, against Python's own ssl over a socket, and once without TLS, against a
 socket.  The server is a process of its own; it checks the digest of what it takes and writes it
 to its disk (``fsync``), the site checks the digest of what it gets and writes it to a file.  The
-ways take turns, and of each the fastest counts.
+bare ways carry bytes from memory to memory; a third has digest and file too, one after the other.
+All take turns, and of each the median counts.  Processor time, which neighbours on the machine
+disturb less than they do seconds, is of both ends together.
 
-    python bench/link.py [--mb 1000] [--times 3] [--folder /dev/shm]
+    python bench/link.py [--mb 1000] [--times 5] [--folder /dev/shm] [--json FILE]
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,25 +23,42 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import psutil
 
 from federant.link import BlobRef, LinkClient, blob_ref
 from federant.link.kit import Kit
 from federant.link.messages import SiteState
 from federant.link.operator import connect
 from federant.provision import FederationKits, make_federation
-from socket_rig import BLOCK, Way, other_side, transfer
+from report_rig import Row, add_options, report
+from socket_rig import BLOCK, Way, Work, other_side, transfer
 
 SITE = "site-1"
 WAIT_SECONDS = 60.0
 MB = 1_000_000
 
 
-def taken(act: Callable[[], object]) -> float:
-    began = time.perf_counter()
+class Cost(NamedTuple):
+    """What one transfer took, in seconds."""
+
+    wall: float
+    there: float
+    """Of processor time, in the other process."""
+    here: float
+
+
+def taken(act: Callable[[], object], other: int) -> Cost:
+    """What it took, in this process and the one of that id."""
+    process = psutil.Process(other)
+    times = process.cpu_times()
+    began, here = time.perf_counter(), time.process_time()
     act()
-    return time.perf_counter() - began
+    wall, here = time.perf_counter() - began, time.process_time() - here
+    after = process.cpu_times()
+    return Cost(wall, after.user + after.system - times.user - times.system, here)
 
 
 class Peak:
@@ -49,9 +69,10 @@ class Peak:
         self._folder.joinpath("clear_refs").write_text("5")
         self._before = self._megabytes("VmHWM")
 
-    def __str__(self) -> str:
-        more = self._megabytes("VmHWM") - self._before
-        return f"{self._megabytes('VmHWM'):.0f} MB ({more:+.0f})"
+    def figures(self, who: str) -> dict[str, float]:
+        """The most, and how much of it was not there before."""
+        most = self._megabytes("VmHWM")
+        return {f"{who} MB": round(most), f"{who} more": round(most - self._before)}
 
     def _megabytes(self, line: str) -> float:
         for each in self._folder.joinpath("status").read_text().splitlines():
@@ -102,22 +123,24 @@ class Link:
     def close(self) -> None:
         self._stack.close()
 
-    def up(self) -> float:
-        """Seconds for a body that the server has not seen; its file is removed again."""
+    def up(self) -> Cost:
+        """For a body that the server has not seen; its file is removed again."""
         self._number += 1
         blocks = [self._block[: min(BLOCK, self.size - at)] for at in range(0, self.size, BLOCK)]
         blocks[0] = memoryview(self._number.to_bytes(8, "little") + bytes(blocks[0][8:]))
         blob = blob_ref(blocks)
-        seconds = taken(lambda: self.site.put_blob(blob, lambda offset: blocks[offset // BLOCK :]))
+        cost = taken(
+            lambda: self.site.put_blob(blob, lambda offset: blocks[offset // BLOCK :]), self.pid
+        )
         next((self.folder / "server").rglob(blob.digest)).unlink()
-        return seconds
+        return cost
 
-    def down(self) -> float:
-        """Seconds for a task's body, into a file."""
+    def down(self) -> Cost:
+        """For a task's body, into a file."""
         blob, place = self._given(), self.folder / "received"
-        seconds = taken(lambda: self.site.download_blob(blob, place))
+        cost = taken(lambda: self.site.download_blob(blob, place), self.pid)
         place.unlink()
-        return seconds
+        return cost
 
     def _given(self) -> BlobRef:
         if self._task is None:
@@ -136,28 +159,46 @@ class Link:
         return self._task
 
 
-def measure(folder: Path, kits: FederationKits | None, size: int, times: int) -> None:
+def measure(folder: Path, kits: FederationKits | None, size: int, times: int) -> Iterator[Row]:
     folder.mkdir()
     link = Link(folder, kits, size)
     kit = kits.operators["operator"] if kits else None
-    name = "ssl" if kits else "socket"
+    bare = "ssl" if kits else "socket"
     try:
-        with other_side(size, kits.server if kits else None) as port:
+        with other_side(size, kits.server if kits else None, folder) as (port, pid):
+
+            def over_bare(way: Way, work: Work) -> Cost:
+                return taken(lambda: transfer(port, size, kit, way, work, folder), pid)
+
             for way, ours in ((Way.UP, link.up), (Way.DOWN, link.down)):
-                ours()  # warms up
-                server_peak, site_peak = Peak(link.pid), Peak(os.getpid())
-                both = [
-                    (ours(), taken(lambda way=way: transfer(port, size, kit, way)))
-                    for _ in range(times)
-                ]
-                link_seconds, bare_seconds = (min(column) for column in zip(*both, strict=True))
-                print(
-                    f"{'mutual TLS' if kits else 'no TLS':<10} {way.name.lower():<4} "
-                    f"{size / 1e9 / link_seconds:.2f} GB/s, {name} {size / 1e9 / bare_seconds:.2f} "
-                    f"GB/s: {100 * bare_seconds / link_seconds:.0f} %; most memory: server "
-                    f"{server_peak}, site {site_peak}",
-                    flush=True,
-                )
+                ways = {
+                    bare: lambda way=way: over_bare(way, Work.NONE),
+                    f"{bare}, digest, file": lambda way=way: over_bare(way, Work.DIGEST_AND_FILE),
+                    "federant": ours,
+                }
+                for act in ways.values():
+                    act()  # warms up
+                peaks = {"server": Peak(link.pid), "site": Peak(os.getpid())}
+                turns = [[act() for act in ways.values()] for _ in range(times)]
+                memory = {
+                    name: figure
+                    for who, peak in peaks.items()
+                    for name, figure in peak.figures(who).items()
+                }
+                costs = {
+                    name: Cost(*map(statistics.median, zip(*each, strict=True)))
+                    for name, each in zip(ways, zip(*turns, strict=True), strict=True)
+                }
+                for name, cost in costs.items():
+                    yield {
+                        "way": f"{'mutual TLS' if kits else 'no TLS'} {way.name.lower()}",
+                        "by": name,
+                        "GB/s": round(size / 1e9 / cost.wall, 3),
+                        "% of bare": round(100 * costs[bare].wall / cost.wall),
+                        "CPU s/GB": round((cost.there + cost.here) / size * 1e9, 2),
+                        "of it there": round(cost.there / size * 1e9, 2),
+                        **(memory if name == "federant" else dict.fromkeys(memory)),
+                    }
     finally:
         link.close()
 
@@ -165,14 +206,18 @@ def measure(folder: Path, kits: FederationKits | None, size: int, times: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=int, default=1000)
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the server's folder is made")
+    add_options(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="federant-bench-", dir=args.folder) as name:
         folder = Path(name)
         kits = make_federation(folder / "kits", sites=[SITE], operators=["operator"])
-        measure(folder / "tls", kits, args.mb * MB, args.times)
-        measure(folder / "plain", None, args.mb * MB, args.times)
+        rows = [
+            *measure(folder / "tls", kits, args.mb * MB, args.times),
+            *measure(folder / "plain", None, args.mb * MB, args.times),
+        ]
+    report(rows, args.json)
 
 
 if __name__ == "__main__":

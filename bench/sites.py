@@ -3,7 +3,7 @@
 The sites are threads of one other process with the site's real client of the link; each waits for
 jobs, as an idle site does. Server and sites share the machine's cores.
 
-    python bench/sites.py [--sites 300] [--seconds 30]
+    python bench/sites.py [--sites 300] [--seconds 30] [--json FILE]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from federant.link.kit import Kit
 from federant.link.messages import SiteState
 from federant.link.operator import connect
 from federant.provision import make_federation
+from report_rig import Row, add_options, report
 
 WAIT_SECONDS = 30.0
 KB = 1000
@@ -86,7 +87,7 @@ class IdleSites:
         self.given.release()
 
 
-def measure(folder: Path, count: int, seconds: float) -> None:
+def measure(folder: Path, count: int, seconds: float) -> Row:
     names = [f"site-{number}" for number in range(1, count + 1)]
     kits = make_federation(folder / "kits", sites=names, operators=["operator"])
     command = [sys.executable, "-m", "federant", "server", str(folder / "server"), "--port", "0"]
@@ -115,21 +116,24 @@ def measure(folder: Path, count: int, seconds: float) -> None:
             given = time.perf_counter() - began
         sites.close()
         server.terminate()
-    print(
-        f"{count} idle sites: server {memory / KB:.0f} MB, "
-        f"{(memory - before) / count:.0f} KB a site; "
-        f"{1000 * idle / seconds / count:.3f} ms of processor time a site and second "
-        f"({100 * idle / seconds:.1f} % of a core in all); all had a task after {given:.2f} s"
-    )
+    return {
+        "idle sites": count,
+        "server MB": round(memory / KB),
+        "KB a site": round((memory - before) / count),
+        "CPU ms a site and s": round(1000 * idle / seconds / count, 4),
+        "% of a core in all": round(100 * idle / seconds, 2),
+        "s until all had a task": round(given, 2),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sites", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=30.0)
+    add_options(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="federant-bench-") as folder:
-        measure(Path(folder), args.sites, args.seconds)
+        report([measure(Path(folder), args.sites, args.seconds)], args.json)
 
 
 if __name__ == "__main__":
