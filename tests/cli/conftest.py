@@ -13,6 +13,7 @@ from federant.link.tls import server_context
 from federant.provision import FederationKits, make_federation
 from federant.server.app import create_app
 from federant.server.blobs import FolderBlobs
+from federant.server.limits import KEEP_FREE_BYTES
 from federant.server.revocations import Revocations
 from federant.server.services import Services
 from federant.server.serving import HttpService, listen, url_of
@@ -63,7 +64,10 @@ def serving_tls(tmp_path: Path) -> Callable[..., AbstractContextManager[Secure]]
         store = Store.in_file(tmp_path / "secure.db", notify=wakeups.notify)
         revocations = Revocations(store)
         services = Services(
-            *(store, FolderBlobs(tmp_path / "blobs"), wakeups, "test"),
+            store,
+            FolderBlobs(tmp_path / "blobs", keep_free_bytes=KEEP_FREE_BYTES),
+            wakeups,
+            "test",
             federation=kits.server.identity.federation,
             certificate=ExpiryWatch(kits.server).facts,
             revocations=revocations,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -75,6 +76,17 @@ def test_what_ends_within_30_days_is_warned_of_by_the_exit_status_too(
             rf"warning {whose} certificate ends in 19 days, on [-0-9]+: renew it", result.output
         )
     assert re.search(r"warning the certificate of site site-1 ends in 19 days, on", result.output)
+
+
+def test_a_disk_that_takes_nothing_more_is_warned_of(
+    secure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage("/")._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    result = typed(secure, "status")
+    assert result.exit_code == 1
+    assert "disk" in result.output
+    assert "the server's disk has 0.0 GiB free, of which 0.5 GiB are kept" in result.output
 
 
 def test_the_status_as_json_is_for_programs(secure: Any) -> None:

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from federant.link import BlobRef, blob_ref
-from federant.server.blobs import (
+from federant.server.blob_errors import (
     BlobDigestError,
     BlobNotFoundError,
     BlobOffsetError,
+    BlobQuotaError,
     BlobSpaceError,
     BlobSupersededError,
-    FolderBlobs,
 )
+from federant.server.blobs import FolderBlobs
+from federant.server.space import MOST_PARTS
 from federant.server.state import Durability
 
 DATA = bytes(range(256)) * 1000
@@ -281,3 +283,96 @@ def test_what_a_cut_left_is_not_read_again_but_by_another_process(
     _send(restarted, DATA, BLOB, "site-1", 80_000)
     assert sum(read) == 80_000
     assert restarted.path(BLOB.digest).read_bytes() == DATA
+
+
+# ---- what one owner may take --------------------------------------------------------------------
+
+
+def _other(number: int) -> BlobRef:
+    """A blob of 256000 bytes, each number another one."""
+    return BlobRef(digest=f"{number:064x}", size=len(DATA))
+
+
+def _cut_other(blobs: FolderBlobs, number: int, **options: int) -> None:
+    upload = blobs.begin(_other(number), "site-1", 0, **options)
+    upload.write(DATA[:100])
+    upload.close()
+
+
+def test_what_is_to_stay_free_is_promised_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = FolderBlobs(tmp_path, durability=Durability.PROCESS, keep_free_bytes=1000)
+    free = shutil.disk_usage("/")._replace(free=len(DATA) + 999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(BlobSpaceError, match=r"no space for 256000 more .*, and 1000 stay free"):
+        blobs.begin(BLOB, "site-1", 0)
+
+
+def test_what_is_promised_to_one_transfer_is_not_there_for_another(
+    blobs: FolderBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage("/")._replace(free=2 * len(DATA) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    first = blobs.begin(_other(1), "site-1", 0)
+    with pytest.raises(BlobSpaceError, match="256000 of which are for transfers under way"):
+        blobs.begin(_other(2), "site-2", 0)
+    first.close()
+    blobs.begin(_other(2), "site-2", 0).close()
+
+
+def test_an_owner_has_no_more_under_way_than_it_may(blobs: FolderBlobs) -> None:
+    most = 2 * len(DATA)
+    uploads = [blobs.begin(_other(number), "site-1", 0, most) for number in range(2)]
+    with pytest.raises(BlobQuotaError, match="site-1 would have 768000 bytes under way, and it"):
+        blobs.begin(_other(2), "site-1", 0, most)
+    uploads.append(blobs.begin(_other(2), "site-2", 0, most))
+    for upload in uploads:
+        upload.close()
+
+
+def test_the_oldest_cut_transfer_goes_where_there_is_no_more_room_for_the_next(
+    blobs: FolderBlobs,
+) -> None:
+    for number in range(2):
+        _cut_other(blobs, number)
+    _cut_other(blobs, 2, most_bytes=len(DATA) + 100)
+    assert [blobs.offset(_other(number), "site-1") for number in range(3)] == [0, 100, 100]
+
+
+def test_of_too_many_cut_transfers_the_oldest_go_also_after_a_restart(
+    blobs: FolderBlobs, tmp_path: Path
+) -> None:
+    folder = tmp_path / "blobs" / "partial"
+    for number in range(MOST_PARTS + 3):
+        _cut_other(blobs, number)
+    assert len(list(folder.iterdir())) == MOST_PARTS
+    for at, part in enumerate(sorted(folder.iterdir())):
+        os.utime(part, (at, at))
+    restarted = FolderBlobs(tmp_path / "blobs", durability=Durability.PROCESS)
+    upload = restarted.begin(BLOB, "site-1", 0)
+    assert len(list(folder.iterdir())) == MOST_PARTS
+    assert restarted.offset(_other(3), "site-1") == 0
+    assert restarted.offset(_other(4), "site-1") == 100
+    upload.close()
+
+
+def test_more_transfers_under_way_than_one_may_have_are_refused(blobs: FolderBlobs) -> None:
+    uploads = [blobs.begin(_other(number), "site-1", 0) for number in range(MOST_PARTS)]
+    with pytest.raises(BlobQuotaError, match=f"has {MOST_PARTS} transfers under way"):
+        blobs.begin(BLOB, "site-1", 0)
+    for upload in uploads:
+        upload.close()
+
+
+def test_a_disk_that_others_fill_meanwhile_ends_a_transfer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = FolderBlobs(tmp_path, keep_free_bytes=1000)
+    block = bytes(8 << 20)
+    upload = blobs.begin(blob_ref([block, block]), "site-1", 0)
+    full = shutil.disk_usage("/")._replace(free=999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(BlobSpaceError, match="and 1000 stay free; make room on it"):
+        upload.write(block)
+    upload.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from federant.server.config import ServerConfig, ServerConfigError, load_config
+from federant.server.limits import Limits
 
 
 def written(folder: Path, text: str) -> Path:
@@ -23,6 +24,13 @@ def test_the_folder_is_taken_from_the_files_own(tmp_path: Path) -> None:
     assert (config.folder, config.host, config.port) == (tmp_path / "work", "0.0.0.0", 443)
 
 
+def test_limits_are_a_table_of_the_file(tmp_path: Path) -> None:
+    text = "[limits]\nkeep_free_bytes = 1\nsite_bytes = 2\nconnections = 3\n"
+    assert load_config(written(tmp_path, text)).limits == Limits(
+        keep_free_bytes=1, site_bytes=2, connections=3
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -32,6 +40,8 @@ def test_the_folder_is_taken_from_the_files_own(tmp_path: Path) -> None:
         ("hosts = 1", "hosts: unknown key; the file may have folder, host, port"),
         ("folder = 1", "folder: "),
         ("sinks = 1", "sinks must be tables"),
+        ("[limits]\nsite_bytes = 0", r"limits\.site_bytes: Input should be greater than"),
+        ("[limits]\nbytes = 1", r"limits\.bytes: unknown key; .* \[limits\]"),
         ("[[", "cannot read the server's file"),
     ],
 )

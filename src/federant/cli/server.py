@@ -55,8 +55,9 @@ def server(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="The server's own TOML file: folder, host, port, drain_seconds, relay, and to "
-            "which sinks metrics may go. Default: server.toml in the kit's folder, if it is there.",
+            help="The server's own TOML file: folder, host, port, drain_seconds, relay, limits, "
+            "and to which sinks metrics may go. Default: server.toml in the kit's folder, if it is "
+            "there.",
             show_default=False,
         ),
     ] = None,
@@ -109,6 +110,7 @@ def server(
             kit=own,
             drain_seconds=said.drain_seconds,
             relay=said.relay,
+            limits=said.limits,
         )
 
 

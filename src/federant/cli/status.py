@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from federant.link.operator_messages import CertificateView, SiteView, StatusReply
 
 _DAY: Final = 24 * 3600
+_GIB: Final = 1 << 30
 
 
 def status(
@@ -39,7 +40,8 @@ def status(
     """Show how the federation stands: its server, jobs and sites, and when certificates end.
 
     The exit status is 1 if a certificate has ended or ends within 30 days: the server's, that of
-    the kit with which this is asked, or the one with which a site calls.
+    the kit with which this is asked, or the one with which a site calls; and if the server's disk
+    is so full that it takes nothing more.
 
     Example: [bold]federant status --kit operators/alice[/bold]
     """
@@ -65,6 +67,8 @@ def _print(found: StatusReply, url: str) -> None:
     add_texts(facts, "started", ago(found.up_seconds))
     jobs = ", ".join(f"{count} {state}" for state, count in found.jobs.items())
     add_texts(facts, "jobs", jobs or "none yet")
+    if found.disk_free_bytes is not None:
+        add_texts(facts, "disk", f"{found.disk_free_bytes / _GIB:.1f} GiB free")
     if found.certificate is not None:
         add_texts(facts, "server's certificate", _certificate(found.certificate))
     if found.caller is not None:
@@ -97,6 +101,13 @@ def _certificate(held: CertificateView) -> str:
 def _warnings(found: StatusReply) -> Iterator[str]:
     with extra("site"):
         from federant.link.certificate import WARN_BEFORE
+    free = found.disk_free_bytes
+    if free is not None and free < found.keep_free_bytes:
+        yield (
+            f"the server's disk has {free / _GIB:.1f} GiB free, of which "
+            f"{found.keep_free_bytes / _GIB:.1f} GiB are kept: nothing is taken from sites; make "
+            "room on it"
+        )
     held = [
         ("the server's certificate", found.certificate),
         ("this kit's certificate", found.caller),

@@ -113,6 +113,10 @@ class ErrorCode(StrEnum):
     BLOB_SUPERSEDED = "blob_superseded"
     TOO_LARGE = "too_large"
     NO_SPACE = "no_space"
+    OVER_QUOTA = "over_quota"
+    """The caller has put as much that is no result as one may."""
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    """Of the caller's certificate there are as many as one may have."""
     NOT_READY = "not_ready"
     INTERNAL = "internal"
 

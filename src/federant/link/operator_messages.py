@@ -165,6 +165,9 @@ class StatusReply(WireModel):
     """How long the server has been running."""
     jobs: dict[JobState, int]
     """How many there are, by state."""
+    disk_free_bytes: int | None = None
+    keep_free_bytes: int = 0
+    """With fewer left, no more is taken from sites and operators."""
     certificate: CertificateView | None = None
     """The server's own; None without TLS."""
     caller: CertificateView | None = None

@@ -15,7 +15,7 @@ from federant.link.loopback import is_loopback
 from federant.link.messages import ErrorCode
 
 from .holders import Holders
-from .peers import PEER, Peer
+from .peers import PEER, SURPLUS, Peer
 from .refusals import RefusedError, answer, log_denial
 from .revocations import Revocations
 
@@ -36,17 +36,20 @@ class Gate:
         self._revocations = revocations
         self._holders = holders
 
-    def judge(self, peer: Peer | None, host: str) -> None:
-        """RefusedError unless that one comes in, who has called the server ``host``."""
+    def judge(self, peer: Peer | None, host: str, *, surplus: bool = False) -> None:
+        """RefusedError unless that one comes in, who has called the server ``host``.
+
+        ``surplus``: there are too many connections of its certificate.
+        """
         if self.federation:
-            self._judge_peer(peer)
+            self._judge_peer(peer, surplus=surplus)
         elif not is_loopback(host):
             raise RefusedError(
                 ErrorCode.FORBIDDEN,
                 f"the server was called as {host!r}; it answers to loopback addresses only",
             )
 
-    def _judge_peer(self, peer: Peer | None) -> None:
+    def _judge_peer(self, peer: Peer | None, *, surplus: bool) -> None:
         if peer is None:
             raise RefusedError(
                 ErrorCode.NO_CERTIFICATE,
@@ -73,6 +76,13 @@ class Gate:
                 f"the certificate of {identity.title}, serial number {peer.serial}, was revoked; "
                 "ask the federation's operator for another",
             )
+        if surplus:
+            raise RefusedError(
+                ErrorCode.TOO_MANY_CONNECTIONS,
+                f"{identity.title} has as many connections here as one certificate may have; use "
+                "those that are open, or let the federation's operator allow more (connections "
+                "in the table [limits] of server.toml)",
+            )
         self._holders.note(peer)
 
 
@@ -87,7 +97,8 @@ class Gated:
         if scope["type"] == "http" and not (self._gate.federation and scope["path"] in _OPEN):
             try:
                 host = HTTPConnection(scope).url.hostname or ""
-                self._gate.judge(scope["state"].get(PEER), host)
+                state = scope["state"]
+                self._gate.judge(state.get(PEER), host, surplus=state.get(SURPLUS, False))
             except RefusedError as error:
                 log_denial(scope, error.code, error.message)
                 await answer(error.code, error.message)(scope, receive, send)

@@ -24,6 +24,7 @@ from .operator_routes import operator_router
 from .revocation_routes import revocation_router
 from .revocations import Revocations
 from .services import Services
+from .space import SiteSpace
 from .status_routes import status_router
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 def create_app(services: Services) -> FastAPI:
     """The application on these services; it neither starts nor stops them."""
     revocations = services.revocations or Revocations(services.store)
+    space = SiteSpace(services.store, services.site_bytes)
     app = DescribedApp(
         title="federant server",
         version=federant.__version__,
@@ -44,8 +46,8 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Gated, gate=Gate(services.federation, revocations, services.holders))
     app.add_middleware(CallLog)
     refusals.install(app)
-    app.include_router(link_router(services))
-    app.include_router(blob_router(services))
+    app.include_router(link_router(services, space))
+    app.include_router(blob_router(services, space))
     app.include_router(operator_router(services))
     app.include_router(operator_blob_router(services))
     app.include_router(status_router(services, revocations))

@@ -32,6 +32,7 @@ from .description import GIVES_BYTES, TAKES_BYTES, Range
 from .identity import MEANT, OPERATOR_ONLY, Site, known_version
 from .refusals import RefusedError, answer
 from .services import Services
+from .space import SiteSpace
 
 OPERATOR: Final = "_operator"
 """Who owns what the operator puts; no site can be called that."""
@@ -46,7 +47,7 @@ Offset = Annotated[int, Query(ge=0, lt=1 << 63)]
 Size = Annotated[int, Query(ge=0, lt=1 << 63)]
 
 
-def blob_router(services: Services) -> APIRouter:
+def blob_router(services: Services, space: SiteSpace) -> APIRouter:
     """The site's routes for blobs."""
     router = APIRouter(prefix=LINK_PREFIX, tags=["link"], dependencies=[Depends(known_version)])
     store = services.store
@@ -67,7 +68,8 @@ def blob_router(services: Services) -> APIRouter:
         digest: Digest, size: Size, request: Request, site: Site, offset: Offset = 0
     ) -> Done:
         """Take a blob's bytes from ``offset`` on."""
-        return await _take(services, request, BlobRef(digest=digest, size=size), site, offset)
+        blob = BlobRef(digest=digest, size=size)
+        return await _take(services, request, blob, site, offset, space)
 
     @router.get("/blobs/{digest}", response_class=StreamingResponse, responses=GIVES_BYTES)
     def get(digest: Digest, site: Site, part: Range = "") -> Response:
@@ -125,10 +127,15 @@ def _has(services: Services, owner: str, blob: BlobRef) -> bool:
 
 
 async def _take(
-    services: Services, request: Request, blob: BlobRef, owner: str, offset: int
+    services: Services,
+    request: Request,
+    blob: BlobRef,
+    owner: str,
+    offset: int,
+    space: SiteSpace | None = None,
 ) -> Done:
     """Few changes of thread for a small blob, one a block for a large one."""
-    upload = await run_in_threadpool(_begin, services, owner, blob, offset)
+    upload = await run_in_threadpool(_begin, services, owner, blob, offset, space)
     if upload is None:
         async for _ in request.stream():
             pass
@@ -138,6 +145,8 @@ async def _take(
         await _receive(request, intake, services.stalled_seconds)
         await intake.settle()
         await run_in_threadpool(_finish, services, owner, blob, upload, intake)
+        if space is not None:
+            space.put(owner, blob)
     except (ClientDisconnect, TimeoutError) as error:
         # What came before the cut is worth keeping.
         await intake.settle()
@@ -201,10 +210,13 @@ async def _receive(request: Request, intake: _Intake, stalled_seconds: float) ->
             limit.reschedule(loop.time() + stalled_seconds)
 
 
-def _begin(services: Services, owner: str, blob: BlobRef, offset: int) -> Upload | None:
+def _begin(
+    services: Services, owner: str, blob: BlobRef, offset: int, space: SiteSpace | None
+) -> Upload | None:
     if _has(services, owner, blob):
         return None
-    return services.blobs.begin(blob, owner, offset)
+    most_bytes = None if space is None else space.left(owner)
+    return services.blobs.begin(blob, owner, offset, most_bytes)
 
 
 def _finish(services: Services, owner: str, blob: BlobRef, upload: Upload, intake: _Intake) -> None:

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +18,15 @@ from typing import Final, Protocol
 from federant.link.digest import Buffer, Hasher, octets
 from federant.link.messages import BlobRef
 
+from .blob_errors import (
+    BlobDigestError,
+    BlobNotFoundError,
+    BlobOffsetError,
+    BlobQuotaError,
+    BlobSpaceError,
+    BlobSupersededError,
+)
+from .space import MOST_PARTS, DiskSpace, Parts
 from .state import Durability
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -33,33 +41,6 @@ _GROWTH_SECONDS: Final = 0.5
 _GROWTH_CHECKS: Final = 20
 _DIGESTS: Final = 256
 """How many cut transfers have their digest so far remembered; about 2 KB each."""
-
-
-class BlobError(Exception):
-    """Base of what goes wrong with a blob.
-
-    BlobError
-    ├── BlobNotFoundError      no such blob
-    ├── BlobOffsetError        a transfer is to go on where there are no bytes yet, or past its end
-    ├── BlobDigestError        the bytes are not those that the digest names
-    ├── BlobSupersededError    a newer transfer of the same blob by the same owner took over
-    └── BlobSpaceError         the disk is full
-    """
-
-
-class BlobNotFoundError(BlobError, LookupError): ...
-
-
-class BlobOffsetError(BlobError, ValueError): ...
-
-
-class BlobDigestError(BlobError, ValueError): ...
-
-
-class BlobSupersededError(BlobError): ...
-
-
-class BlobSpaceError(BlobError): ...
 
 
 class Upload(Protocol):
@@ -93,8 +74,18 @@ class BlobStore(Protocol):
         Waits, some seconds at most, for what is still being written of them.
         """
 
-    def begin(self, blob: BlobRef, owner: str, offset: int) -> Upload:
-        """Start the owner's transfer of the blob, or go on with it from ``offset``."""
+    def begin(
+        self, blob: BlobRef, owner: str, offset: int, most_bytes: int | None = None
+    ) -> Upload:
+        """Start the owner's transfer of the blob, or go on with it from ``offset``.
+
+        BlobQuotaError if all transfers of the owner would come to more than ``most_bytes``;
+        BlobSpaceError if there is no space for it.
+        """
+
+    @property
+    def disk(self) -> DiskSpace:
+        """Where they lie."""
 
 
 class FolderBlobs:
@@ -103,16 +94,28 @@ class FolderBlobs:
     Each owner has partial files of its own, so that nobody can spoil another's transfer.
     """
 
-    def __init__(self, folder: Path, *, durability: Durability = Durability.POWER) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durability: Durability = Durability.POWER,
+        keep_free_bytes: int = 0,
+    ) -> None:
         self._folder = folder
         self._partial = folder / "partial"
         self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._disk = DiskSpace(folder, keep_free_bytes)
+        self._parts = Parts(self._partial)
         self._sync = durability is Durability.POWER
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._current: dict[Path, _FileUpload] = {}
         self._digests: dict[Path, Hasher] = {}  # of cut transfers, so that nothing is read again
         self._synced: set[Path] = set()  # subfolders that are known to be durable themselves
+
+    @property
+    def disk(self) -> DiskSpace:
+        return self._disk
 
     def size(self, digest: str) -> int | None:
         try:
@@ -152,25 +155,31 @@ class FolderBlobs:
                 break
         return min(_size(aside), blob.size)
 
-    def begin(self, blob: BlobRef, owner: str, offset: int) -> Upload:
+    def begin(
+        self, blob: BlobRef, owner: str, offset: int, most_bytes: int | None = None
+    ) -> Upload:
         """A transfer that another of the same owner and blob is under way for takes over from it.
 
         The other one is of a client job that is gone, or of a connection that hangs.
         """
         aside = self._aside(blob, owner)
-        self._require_space(blob.size - offset)
         while True:
             with self._lock:
                 previous = self._current.get(aside)
                 if previous is None:
+                    self._make_room(aside, owner, blob, most_bytes)
+                    taken = sum(each.missing for each in self._current.values())
+                    self._disk.require(blob.size - offset, taken)
                     hasher = self._digests.pop(aside, None)
                     upload = _FileUpload(
                         *(blob, aside, offset, hasher),
                         sync=self._sync,
                         publish=self._publish,
                         forget=self._forget,
+                        require_space=self._disk.require,
                     )
                     self._current[aside] = upload
+                    self._parts.add(aside)
                     return upload
             # Without the lock: it may have to wait for the disk.
             previous.supersede()
@@ -182,19 +191,40 @@ class FolderBlobs:
         for aside in self._partial.iterdir():
             with self._lock:
                 if aside not in self._current and aside.stat().st_mtime <= oldest:
-                    aside.unlink(missing_ok=True)
-                    self._digests.pop(aside, None)
+                    self._remove(aside)
                     removed += 1
         return removed
 
-    def _require_space(self, count: int) -> None:
-        """BlobSpaceError if the disk cannot take so many bytes, even with nobody else writing."""
-        free = shutil.disk_usage(self._partial).free
-        if count > free:
-            raise BlobSpaceError(
-                f"there is no space for {count} more bytes: the disk of {self._folder} has {free} "
-                "bytes left; make room on it"
+    def _make_room(self, aside: Path, owner: str, blob: BlobRef, most_bytes: int | None) -> None:
+        """Forget the owner's oldest cut transfers, as far as there are too many beside this one."""
+        others = self._parts.beside(aside)
+        running = [self._current[each] for each in others if each in self._current]
+        cut = [each for each in others if each not in self._current]
+        wanted = blob.size + sum(each.size for each in running)
+        if len(running) >= MOST_PARTS:
+            raise BlobQuotaError(
+                f"{owner} has {len(running)} transfers under way, and one may have no more; let "
+                "one of them end first"
             )
+        if most_bytes is not None and wanted > most_bytes:
+            raise BlobQuotaError(
+                f"{owner} would have {wanted} bytes under way, and it may have {most_bytes} more "
+                "that are no task's result; the federation's operator may allow it more "
+                "(site_bytes in the table [limits] of server.toml)"
+            )
+        sizes = {each: _size(each) for each in cut}
+        left = sum(sizes.values())
+        for each in cut:
+            too_many = len(running) + len(sizes) >= MOST_PARTS
+            if not too_many and (most_bytes is None or wanted + left <= most_bytes):
+                break
+            left -= sizes.pop(each)
+            self._remove(each)
+
+    def _remove(self, aside: Path) -> None:
+        aside.unlink(missing_ok=True)
+        self._digests.pop(aside, None)
+        self._parts.forget(aside)
 
     def _place(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
@@ -236,6 +266,8 @@ class FolderBlobs:
             if self._current.get(upload.aside) is not upload:
                 return
             del self._current[upload.aside]
+            if not upload.aside.exists():  # complete, or of no use
+                self._parts.forget(upload.aside)
             if hasher is not None:
                 while len(self._digests) >= _DIGESTS:
                     del self._digests[next(iter(self._digests))]
@@ -256,14 +288,17 @@ class _FileUpload:
         sync: bool,
         publish: Callable[[int, Path, str], None],
         forget: Callable[[_FileUpload, Hasher | None], None],
+        require_space: Callable[[int], None],
     ) -> None:
         self.aside = aside
+        self.size = blob.size
         self._blob = blob
         self._start = offset
         self._sync = sync
         self._flushed = self._synced = offset
         self._publish = publish
         self._forget = forget
+        self._require_space = require_space
         # Held while the file is touched, so that a transfer that takes over finds it at rest.
         self._lock = threading.Lock()
         self._superseded = False
@@ -313,6 +348,11 @@ class _FileUpload:
             self._publish(self._file.fileno(), self.aside, found)
         self.close()
 
+    @property
+    def missing(self) -> int:
+        """How many bytes have not come yet."""
+        return self.size - max(self._start, self._hasher.size)
+
     def supersede(self) -> None:
         """Write no more, and let go of the file."""
         self._superseded = True  # before the lock: whoever digests with it held looks at this
@@ -330,6 +370,8 @@ class _FileUpload:
     def _send_to_disk(self, size: int) -> None:
         descriptor = self._file.fileno()
         if size - self._flushed >= _FLUSH_BYTES:
+            # Others write too: what was there when it began may be gone.
+            self._require_space(0)
             # Linux begins to write what is not written yet, and does not wait; what is on its way
             # to the disk stays in memory for whoever reads it next.
             if hasattr(os, "posix_fadvise"):

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .limits import Limits
+
 DRAIN_SECONDS: Final = 10.0
 
 
@@ -39,6 +41,7 @@ class ServerConfig(BaseModel):
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DRAIN_SECONDS
     """How long transfers under way may take once the server is asked to stop."""
     relay: RelaySettings | None = None
+    limits: Limits = Limits()
     sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -65,7 +68,8 @@ def _text(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return (
             "unknown key; the file may have folder, host, port, drain_seconds, and the tables "
-            "[relay] (with most_cells) and [sinks.*]"
+            f"[relay] (with most_cells), [limits] (with {', '.join(Limits.model_fields)}) and "
+            "[sinks.*]"
         )
     if problem["loc"][0] == "sinks":
         return f"{problem['msg']}; sinks must be tables, such as [sinks.tensorboard]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import ssl
 import sys
@@ -23,6 +24,7 @@ from .app import create_app
 from .blobs import FolderBlobs
 from .config import DRAIN_SECONDS, RelaySettings
 from .folder import ServerFolder
+from .limits import Limits
 from .revocations import Revocations
 from .runner import Runner
 from .services import Services
@@ -54,6 +56,7 @@ def run_server(
     kit: Kit | None = None,
     drain_seconds: float = DRAIN_SECONDS,
     relay: RelaySettings | None = None,
+    limits: Limits | None = None,
 ) -> None:
     """Serve the federation of this folder until SIGTERM or SIGINT; call in the main thread.
 
@@ -63,13 +66,14 @@ def run_server(
     which says where metrics may go: see docs/metrics.md. With the server's startup ``kit`` only TLS
     is spoken, and only with those who show a certificate of its federation. When it is asked to
     stop, transfers under way have ``drain_seconds``; a second signal ends it at once. With
-    ``relay`` cells meet at its port too.
+    ``relay`` cells meet at its port too. ``limits`` are what each site may take of it.
 
     Raises ServerConfigError for what makes no sense in the file, LinkConfigError for a kit that
     cannot be used, or, without one, for an address that other machines can reach, FolderTakenError
     if another server runs in the folder, OSError for a port in use.
     """
     wakeups = Wakeups()
+    limits = limits or Limits()
     settings = load_settings(folder, config)
     tls = _tls(kit)
     expiry = ExpiryWatch(kit) if kit else None
@@ -81,7 +85,7 @@ def run_server(
         listen(host, port, preferred_port=place.last_port, secure=tls is not None) as listening,
         closing(Store.in_file(place.database, notify=wakeups.notify)) as store,
     ):
-        blobs = FolderBlobs(place.blobs)
+        blobs = FolderBlobs(place.blobs, keep_free_bytes=limits.keep_free_bytes)
         blobs.clean(_PARTIAL_SECONDS)
         runner = Runner(store, blobs, wakeups, name=place.server_id)
         sinks = Sinks(settings, store, blobs, wakeups)
@@ -97,12 +101,14 @@ def run_server(
             federation=kit.identity.federation if kit else "",
             certificate=expiry.facts if expiry else None,
             revocations=revocations,
+            site_bytes=limits.site_bytes_on(shutil.disk_usage(folder).total),
         )
         service = HttpService(
             *(create_app(services), wakeups, tls),
             drain_seconds=drain_seconds,
             cells=_cells(services, revocations, relay),
             hourly=expiry.look if expiry else _nothing,
+            most_connections=limits.connections,
         )
         revocations.cut = service.cut
         with _stopped_by_signals(service):

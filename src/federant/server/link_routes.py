@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Final
 
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +15,7 @@ from federant.link.messages import (
     LINK_PREFIX,
     VERSION,
     BlobRef,
+    CommitOutcome,
     Done,
     ErrorCode,
     EventsRequest,
@@ -38,6 +40,7 @@ from federant.link.messages import (
 from .identity import Site, known_version, require_version
 from .refusals import RefusedError
 from .services import Services
+from .space import SiteSpace
 from .state import JobRow, Store, TaskRow, TaskState
 from .waiting import long_poll
 from .wakeups import site_topic, task_topic
@@ -49,8 +52,10 @@ _HOLD_STATES = {
     TaskState.DONE: HoldState.DONE,
 }
 
+_COMMITTED: Final = (CommitOutcome.ACCEPTED, CommitOutcome.REFUSED)
 
-def link_router(services: Services) -> APIRouter:
+
+def link_router(services: Services, space: SiteSpace) -> APIRouter:
     router = APIRouter(prefix=LINK_PREFIX, tags=["link"], dependencies=[Depends(known_version)])
     store, wakeups = services.store, services.wakeups
 
@@ -134,12 +139,15 @@ def link_router(services: Services) -> APIRouter:
         commit = store.commit_result(
             task_id, site, body.attempt, rc, body.headers, body.blob, error, refused=refused
         )
+        if body.blob is not None and commit.outcome in _COMMITTED:
+            space.committed(site, body.blob)
         return ResultReply(outcome=commit.outcome, rc=commit.rc, error=commit.error)
 
     @router.post("/jobs/{job_id}/events")
     def events(job_id: str, body: EventsRequest, site: Site) -> Done:
         """Keep metrics and texts of a site, each once by its id."""
         store.job_of_site(job_id, site)
+        services.blobs.disk.require(0)
         for blob in {event.blob for event in body.events if event.blob is not None}:
             if not _has_whole(services, site, blob):
                 raise RefusedError(

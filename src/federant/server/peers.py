@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 PEER: Final = "federant.peer"
 """Under this name a request's scope holds its ``Peer``; None = no certificate, or no TLS at all."""
+
+SURPLUS: Final = "federant.surplus"
+"""Whether there are too many connections of the request's certificate already, in its scope."""
 
 _LARGE_BYTES: Final = 16 << 10
 
@@ -34,17 +38,52 @@ class Peer:
 
 
 class PeerProtocol(BoundedProtocol):
-    """HTTP that tells each request who sends it."""
+    """HTTP that tells each request who sends it.
+
+    ``connections`` has how many there are by each serial number, for all protocols of a server.  Of
+    more than ``most_connections`` each is one too many: it has one answer, as a stranger's has.
+    """
 
     _peer: Peer | None = None
+    _surplus = False
+    _gone = False
+
+    def __init__(
+        self, *arguments: Any, connections: Counter[str], most_connections: int, **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._counted = connections
+        self._most_connections = most_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._peer = peer_of(transport)
+        if self._peer is not None:
+            self._counted[self._peer.serial] += 1
+            self._surplus = self._counted[self._peer.serial] > self._most_connections
+            if self._surplus:
+                self.bound_as_stranger()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._count_no_more()
+
+    def handle_websocket_upgrade(self) -> None:
+        # What becomes of the connection is told to another protocol; cells have a bound of theirs.
+        self._count_no_more()
+        super().handle_websocket_upgrade()
+
+    def _count_no_more(self) -> None:
+        if self._peer is not None and not self._gone:
+            self._gone = True
+            self._counted[self._peer.serial] -= 1
+            if not self._counted[self._peer.serial]:
+                del self._counted[self._peer.serial]
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"][PEER] = self._peer
+        self.scope["state"][SURPLUS] = self._surplus
 
     def on_body(self, body: bytes) -> None:
         # What came is passed on as it is, where it would be copied twice.

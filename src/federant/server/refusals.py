@@ -14,11 +14,12 @@ from starlette.types import Scope
 
 from federant.link.messages import ErrorBody, ErrorCode
 
-from .blobs import (
+from .blob_errors import (
     BlobDigestError,
     BlobError,
     BlobNotFoundError,
     BlobOffsetError,
+    BlobQuotaError,
     BlobSpaceError,
     BlobSupersededError,
 )
@@ -44,6 +45,8 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.BLOB_SUPERSEDED: 409,
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.NO_SPACE: 507,
+    ErrorCode.OVER_QUOTA: 507,
+    ErrorCode.TOO_MANY_CONNECTIONS: 503,
     ErrorCode.NOT_READY: 503,
     ErrorCode.INTERNAL: 500,
 }
@@ -57,6 +60,7 @@ _CODES: dict[type[Exception], ErrorCode] = {
     BlobDigestError: ErrorCode.BLOB_DIGEST,
     BlobSupersededError: ErrorCode.BLOB_SUPERSEDED,
     BlobSpaceError: ErrorCode.NO_SPACE,
+    BlobQuotaError: ErrorCode.OVER_QUOTA,
 }
 
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -76,9 +80,11 @@ _DENIALS: Final = frozenset(
         ErrorCode.CERTIFICATE_REVOKED,
         ErrorCode.WRONG_IDENTITY,
         ErrorCode.FORBIDDEN,
+        ErrorCode.NO_SPACE,
+        ErrorCode.OVER_QUOTA,
     }
 )
-"""What is refused for who asks, and not for what is asked."""
+"""What is refused for who asks, and not for what is asked; and what the operator must see to."""
 
 _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.NOT_FOUND, 413: ErrorCode.TOO_LARGE}
 
@@ -149,7 +155,8 @@ def _on_known(request: Request, error: Exception) -> JSONResponse:
             if code in _DENIALS:
                 log_denial(request.scope, code, str(error))
             # Else the sender of a blob for which there is no space would first send all of it.
-            headers = {"connection": "close"} if code is ErrorCode.NO_SPACE else None
+            full = (ErrorCode.NO_SPACE, ErrorCode.OVER_QUOTA)
+            headers = {"connection": "close"} if code in full else None
             return answer(code, str(error), headers=headers)
     raise error
 

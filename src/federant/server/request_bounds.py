@@ -42,8 +42,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._await_head()
         if self.scheme == "https" and not transport.get_extra_info("peercert"):
-            self.stranger_since = self.loop.time()
-            self._make_room()
+            self.bound_as_stranger()
+
+    def bound_as_stranger(self) -> None:
+        """From now on this connection has one answer, and may have to go for another one."""
+        self.stranger_since = self.loop.time()
+        self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()

@@ -66,5 +66,7 @@ class Services:
     holders: Holders = field(default_factory=Holders)
     revocations: Revocations | None = None
     """None: made by the application from what the store knows."""
+    site_bytes: int | None = None
+    """What a site may put that is no task's result; None: as much as the disk takes."""
     stalled_seconds: float = 60.0
     """A transfer from which no byte came for that long is given up; what came of it is kept."""

@@ -8,6 +8,7 @@ import functools
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ from federant.link.loopback import is_loopback
 
 from .accepting import TlsAcceptor
 from .draining import Drain, DrainGate
+from .limits import MOST_CONNECTIONS
 from .peers import PeerProtocol, peer_of
 from .request_bounds import HEAD_SECONDS
 from .wakeups import Wakeups
@@ -86,6 +88,7 @@ class HttpService(uvicorn.Server):
     With ``tls`` nothing else is spoken.  ``hourly()``, which must not block, is called at the start
     and once an hour.  Who has not said within ``head_seconds`` what is wanted is hung up on.
     ``cells`` takes the WebSockets; without it there are none.
+    One certificate may have ``most_connections`` open at a time.
     """
 
     def __init__(
@@ -98,13 +101,19 @@ class HttpService(uvicorn.Server):
         hourly: Callable[[], None] = _nothing,
         head_seconds: float = HEAD_SECONDS,
         cells: CellPort | None = None,
+        most_connections: int = MOST_CONNECTIONS,
     ) -> None:
         async def on_the_hour() -> None:
             hourly()
 
         self._drain = Drain()
         self._drain_seconds = drain_seconds
-        self._make_protocol = functools.partial(PeerProtocol, head_seconds=head_seconds)
+        self._make_protocol = functools.partial(
+            PeerProtocol,
+            head_seconds=head_seconds,
+            connections=Counter(),
+            most_connections=most_connections,
+        )
         super().__init__(
             uvicorn.Config(
                 DrainGate(app, self._drain),

@@ -32,6 +32,8 @@ def status_router(services: Services, revocations: Revocations) -> APIRouter:
             server_id=services.server_id,
             version=federant.__version__,
             up_seconds=time.monotonic() - began,
+            disk_free_bytes=services.blobs.disk.free_bytes,
+            keep_free_bytes=services.blobs.disk.keep_free_bytes,
             jobs={state: counted[state] for state in JobState if counted[state]},
             certificate=_certificate(own.serial, own.not_after.timestamp(), now) if own else None,
             caller=_certificate(caller.serial, caller.expires, now, now) if caller else None,

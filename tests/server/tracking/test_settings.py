@@ -53,7 +53,7 @@ def test_each_sink_is_set_up_by_its_table(tmp_path: Path, write) -> None:
         ("[sinks.wandb]\nproject = 1\n", "project must be a string, got 1"),
         (
             "ports = 1\n",
-            r"ports: unknown key; the file may have folder, host, port, drain_seconds and tables",
+            r"ports: unknown key; the file may have folder, host, port, drain_seconds",
         ),
         ("sinks = 1\n", "sinks must be tables"),
         ("[sinks\n", "cannot read the server's file"),

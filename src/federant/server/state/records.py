@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, bindparam, insert, select, update
+from sqlalchemy import RowMapping, bindparam, func, insert, select, update
 
 from federant.link.messages import BlobRef
 from federant.server.wakeups import events_topic, job_topic
 
 from .rows import ModelRow
-from .tables import blobs, models
+from .tables import blobs, models, tasks
 from .transaction import Transaction
 
 _HAS_PUT: Final = select(blobs.c.digest).where(
@@ -46,6 +46,17 @@ def put_blob(tx: Transaction, owner: str, blob: BlobRef) -> None:
 
 def has_put(tx: Transaction, owner: str, digest: str) -> bool:
     return tx.conn.execute(_HAS_PUT, {"of": owner, "at": digest}).scalar() is not None
+
+
+def unused_bytes(tx: Transaction, site: str) -> int:
+    """Of the site's blobs, those that are no result of its."""
+    results = select(tasks.c.result_digest).where(
+        tasks.c.site == site, tasks.c.result_digest.is_not(None)
+    )
+    unused = select(func.coalesce(func.sum(blobs.c.size), 0)).where(
+        blobs.c.owner == site, blobs.c.digest.not_in(results)
+    )
+    return int(tx.conn.execute(unused).scalar_one())
 
 
 def _model(row: RowMapping) -> ModelRow:

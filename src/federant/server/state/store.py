@@ -295,6 +295,11 @@ class Store:
         with self._database.write() as tx:
             records.put_blob(tx, owner, blob)
 
+    def unused_bytes(self, site: str) -> int:
+        """How many bytes of blobs the site has sent that are no result of a task of its."""
+        with self._database.read() as tx:
+            return records.unused_bytes(tx, site)
+
     def has_blob(self, site: str, digest: str) -> bool:
         """Whether the site has sent that blob or was given it in a task."""
         with self._database.read() as tx:
