@@ -134,7 +134,10 @@ def test_a_kit_of_somebody_else_is_refused(
         ('identity = "gpu-7"', "identity is 'gpu-7', which names nobody"),
         (f'identity = "{AGENT}"\nrelay = 7', "relay is 7, which is no address of a relay"),
         (f'identity = "{AGENT}"\nrelay = ""', "relay is '', which is no address of a relay"),
-        (f'identity = "{AGENT}"\nrelay = "http://127.0.0.1:1"', "it must be https://, the site's"),
+        (
+            f'identity = "{AGENT}"\nrelay = "http://127.0.0.1:1"',
+            "must be https://, with the",
+        ),
         (f'identity = "{AGENT}"\nrelay = "https://h:x"', "relay is 'https://h:x', which is no"),
     ],
 )

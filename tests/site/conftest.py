@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -96,6 +94,11 @@ class Site:
         named = self.job_folder() / ("join.toml" if by == "file" else "")
         environment = {**os.environ, "FEDERANT_JOIN": str(named)}
         return subprocess.Popen(command, env=environment)
+
+    def start_from_afar(self, kit: Path) -> subprocess.Popen[bytes]:
+        """The trainer, started by somebody who has nothing but an agent's kit."""
+        command = [sys.executable, str(TRAINER), str(self.box), str(self.step)]
+        return subprocess.Popen(command, env={**os.environ, "FEDERANT_KIT": str(kit)})
 
     # -- what the trainer and the client job leave behind ------------------------------------------
 
@@ -271,10 +274,6 @@ def relaying_server(server_of: Callable[..., Server], site_kits: FederationKits)
 
 
 @pytest.fixture
-def relay_port() -> int:
-    """A free port that the system gives to nobody who does not ask for it by number."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+def relay_port(free_port: Callable[[], int]) -> int:
+    """Where a site's relay listens."""
+    return free_port()

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,18 @@ def test_a_trainer_and_its_site_who_both_only_dial_outward_meet_at_the_server(
     relaying_server.site(OVER_SERVER)
     kit = relaying_server.kits.agents["site-1.gpu-7"].folder
     trainer = start_far(relaying_server.url, kit)
+    job = relaying_server.submit(rounds=3)
+    view = relaying_server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert relaying_server.model(job) == relaying_server.expected(3)
+    assert trainer.wait(30) == 0
+
+
+def test_a_kit_that_names_the_server_is_enough_to_meet_there(relaying_server: Any):
+    site = relaying_server.site(OVER_SERVER)
+    kit = relaying_server.kits.agents["site-1.gpu-7"]
+    (kit.folder / "kit.toml").write_text(replace(kit, relay=relaying_server.url).toml())
+    trainer = site.start_from_afar(kit.folder)
     job = relaying_server.submit(rounds=3)
     view = relaying_server.finish(job)
     assert view.state is JobState.FINISHED, view.error

@@ -28,6 +28,10 @@ RELAY_SECONDS: Final = 60.0
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _PARTY = re.compile(r"spiffe://[^/]+/(?P<who>.+)")
 _AGENT = re.compile(rf"site/(?P<site>{_NAME})(?:/job/(?P<job>{_NAME}))?/agent/(?P<name>{_NAME})")
+_WHERE = (
+    "the site's machine and the port of [relay] in the site's file, or the server's address, if "
+    "cells meet there"
+)
 _MAKE = '"federant provision add-agent NAME --site SITE --relay https://host:port" makes one'
 
 
@@ -40,7 +44,7 @@ class AgentKit:
     name: str
     """The agent's: agent_id in the site's file."""
     relay: str
-    """The address of the site's relay."""
+    """The address of the site's relay, or of the server, if cells meet there."""
     job: str = ""
     """The only job that it may serve, if the kit is for one."""
 
@@ -66,8 +70,8 @@ class AgentKit:
             if trouble:
                 raise JoinError(
                     f"{self}: no relay was reached within {seconds:g} s: {trouble}\n"
-                    f"Its address, {self.relay}, stands in {self.folder / KIT_FILE}: the site's "
-                    "machine, and the port of [relay] in its file"
+                    f"Its address, {self.relay}, stands in {self.folder / KIT_FILE}; it is "
+                    f"{_WHERE}"
                 )
 
 
@@ -96,15 +100,14 @@ def read_agent_kit(folder: Path) -> AgentKit:
     if relay is None:
         raise JoinError(
             f"{place} does not say which relay agent {agent['name']} of site {agent['site']} "
-            'dials; add the line relay = "https://host:port", with the site\'s machine and the '
-            "port of [relay] in its file"
+            f'dials; add the line relay = "https://host:port", with {_WHERE}'
         )
     try:
         relay_url(str(relay), secure=True)
     except ValueError as error:
         raise JoinError(
             f"{place}: relay is {relay!r}, which is no address of a relay: it must be https://, "
-            "the site's machine and the port of [relay] in its file"
+            f"with {_WHERE}"
         ) from error
     return AgentKit(folder, agent["site"], agent["name"], str(relay), agent["job"] or "")
 

@@ -79,7 +79,8 @@ def checked_relay(text: str) -> str:
     """The address of a site's relay as it stands in an agent's kit, or ProvisionError."""
     wrong = ProvisionError(
         f"{text!r} is no address of a relay; give https://, a host, and the port that [relay] in "
-        "the site's file says, such as https://site-1.example.org:8760"
+        "the site's file says, such as https://site-1.example.org:8760, or the server's address, "
+        "if cells meet there"
     )
     try:
         parts = urlsplit(text)
