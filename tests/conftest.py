@@ -1,5 +1,6 @@
 """What tests of whole federations share: jobs that sites of real processes do."""
 
+import itertools
 import os
 import random
 import runpy
@@ -73,13 +74,24 @@ def federation_of(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ca
         yield start
 
 
+def _ports() -> Iterator[int]:
+    """None twice, and none of a neighbour's: each of the processes that run tests has a range."""
+    neighbour = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    first = random.SystemRandom().randrange(1000)
+    return (20_000 + 1000 * neighbour + (first + at) % 1000 for at in itertools.count())
+
+
+_candidates = _ports()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def _port() -> int:
-    """A free one that the system gives to nobody who does not ask for it by number."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+    """One that the system gives to nobody who does not ask for it by number."""
+    return next(port for port in _candidates if _is_free(port))
 
 
 @pytest.fixture(scope="session")
