@@ -17,17 +17,17 @@ from federant.cellnet.dial import MESSAGE_BYTES, dialled
 from federant.cellnet.errors import CellError
 from federant.link.tls import server_context
 from federant.provision import FederationKits
-from federant.testing.two_ends import LONG
 
 SITE = "site-1"
 AGENT = "gpu-7"
+PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
 
 
 def run(act: Callable[[], Awaitable[T]]) -> T:
     async def in_time() -> T:
-        async with asyncio.timeout(LONG):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await act()
 
     return asyncio.run(in_time())
