@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,3 +113,13 @@ def test_whose_kit_it_is_is_told(kits: FederationKits) -> None:
     subject = subject_of(kit=kits.operators["alice"].folder)
     assert subject.role is Role.OPERATOR
     assert subject.findings[0].found.endswith(", of operator alice")
+
+
+def test_a_kit_of_another_user_is_warned_of(copied: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(copied.key, 4242, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 4243)
+    found = [each for each in look_at_certificate(copied) if each.level is Level.WARNING]
+    assert [each.check for each in found] == ["kit"]
+    assert "who may change it, and not to this one" in found[0].found
+    assert found[0].advice == f"chown -R 4243 {copied.folder}"

@@ -48,3 +48,10 @@ def test_limits_are_a_table_of_the_file(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused_by_its_key(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ServerConfigError, match=problem):
         load_config(written(tmp_path, text))
+
+
+def test_a_file_that_everybody_may_change_is_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, "port = 443")
+    file.chmod(0o666)
+    with pytest.raises(ServerConfigError, match=r"can be changed by others .* chmod o-w"):
+        load_config(file)

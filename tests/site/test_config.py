@@ -176,3 +176,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
 
 def test_a_file_that_is_no_toml_is_named(file: Path):
     assert "cannot be read as TOML" in problem(file, "server =", "server")
+
+
+def test_a_file_that_everybody_may_change_is_refused(file: Path):
+    file.chmod(0o666)
+    with pytest.raises(SiteConfigError, match=r"can be changed by others .* chmod o-w"):
+        load_config(file)

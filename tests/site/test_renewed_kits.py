@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psutil
 import pytest
 
 from federant.link.certificate import read_certificate
@@ -52,4 +53,5 @@ def test_a_job_under_way_goes_on_by_renewed_certificates(
     renewed = {name: serial_of(kit) for name, kit in kits.sites.items()}
     until("all of them", lambda: calling() == renewed)
     assert (trainer.pid, client_job.pid) == (first.trainer_pid(3), client_job.pid)
+    assert client_job.rlimit(psutil.RLIMIT_CORE)[0] == 0
     assert {site.daemon.poll() for site in (first, second)} == {None}

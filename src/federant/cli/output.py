@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from federant.cli.log_flood import DenialFlood
+
 Verbosity = Annotated[
     int,
     typer.Option(
@@ -57,6 +59,7 @@ def set_up_log(verbosity: int) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_PlainFormatter(_FORMAT))
+    handler.addFilter(DenialFlood())
     logging.basicConfig(handlers=[handler])
     logging.getLogger().setLevel(logging.INFO if verbosity > 1 else logging.WARNING)
     logging.getLogger("federant").setLevel(_LEVELS[min(verbosity, len(_LEVELS) - 1)])

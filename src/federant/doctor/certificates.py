@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import stat
 from collections.abc import Iterator
@@ -33,6 +34,13 @@ def look_at_certificate(kit: Kit, now: datetime | None = None) -> Iterator[Findi
             "copy the whole kit again",
         )
     yield _tried(kit)
+    owner = kit.key.stat().st_uid
+    if owner not in (0, os.geteuid()):
+        yield warning(
+            "kit",
+            f"{kit.key} belongs to user {owner}, who may change it, and not to this one",
+            f"chown -R {os.geteuid()} {kit.folder}",
+        )
     mode = stat.S_IMODE(kit.folder.stat().st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield warning(

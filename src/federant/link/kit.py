@@ -68,7 +68,7 @@ def load_kit(folder: Path) -> Kit:
             )
     _require_private(kit.key)
     for path in (kit.folder, folder / KIT_FILE, kit.authority, kit.certificate):
-        _require_unchanged(path)
+        require_unchanged(path)
     return kit
 
 
@@ -102,8 +102,11 @@ def read_kit_file(folder: Path) -> Kit:
     return Kit(folder, identity, raw["server"], raw.get(_OF_AGENTS, ""))
 
 
-def _require_unchanged(path: Path) -> None:
-    """Whoever may write there says whom this party trusts, and where it calls."""
+def require_unchanged(path: Path) -> None:
+    """LinkConfigError if everybody on the machine may change what is there.
+
+    Whoever may says whom this party trusts, where it calls, and what it runs.
+    """
     mode = stat.S_IMODE(path.stat().st_mode)
     # In a folder with the sticky bit, as /tmp has, nobody replaces another's files.
     sticky = path.is_dir() and mode & stat.S_ISVTX

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from federant.link.errors import LinkConfigError
+from federant.link.kit import require_unchanged
+
 from .limits import Limits
 
 DRAIN_SECONDS: Final = 10.0
@@ -52,7 +55,10 @@ def load_config(file: Path) -> ServerConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ServerConfigError(f"cannot read the server's file {file}: {error}") from error
     try:
+        require_unchanged(file)
         config = ServerConfig.model_validate(content)
+    except LinkConfigError as error:
+        raise ServerConfigError(str(error)) from error
     except ValidationError as error:
         problems = "\n".join(
             f"{file}: {'.'.join(map(str, problem['loc']))}: {_text(problem)}"

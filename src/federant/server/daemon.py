@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from federant.link import LinkConfigError
+from federant.link.core_files import forbid_core_files
 from federant.link.expiry import ExpiryWatch
 from federant.link.identity import Role
 from federant.link.kit import Kit
@@ -72,6 +73,7 @@ def run_server(
     cannot be used, or, without one, for an address that other machines can reach, FolderTakenError
     if another server runs in the folder, OSError for a port in use.
     """
+    forbid_core_files()
     wakeups = Wakeups()
     limits = limits or Limits()
     settings = load_settings(folder, config)

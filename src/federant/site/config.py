@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from federant.link import LinkConfigError, checked_url, is_loopback, is_name
 from federant.link.http import require_match
 from federant.link.identity import Role
-from federant.link.kit import Kit, load_kit
+from federant.link.kit import Kit, load_kit, require_unchanged
 from federant.link.messages import NAME_RULE, Name
 from federant.pipe import PipeKind
 from federant.pipe.cell.address import relay_url
@@ -262,6 +262,10 @@ def load_config(path: Path, kit_folder: Path | None = None) -> SiteConfig:
         raise SiteConfigError(f"{path}: there is no such file; give the site's TOML file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SiteConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    try:
+        require_unchanged(path)
+    except LinkConfigError as error:
+        raise SiteConfigError(str(error)) from error
     if "base" in raw:
         raise SiteConfigError(f"{path}: base: is not a key of the site's file; remove it")
     base = path.resolve().parent

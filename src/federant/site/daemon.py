@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from federant.link import LinkClient, LinkError, LinkRefused
+from federant.link.core_files import forbid_core_files
 from federant.link.expiry import ExpiryWatch
 from federant.link.kit import Kit, load_kit
 from federant.link.messages import (
@@ -56,6 +57,7 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
     SIGTERM every client job and trainer is ended within two seconds;
     on SIGKILL they live on, and the next daemon finds them.
     """
+    forbid_core_files()
     config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = liveness.hold(config.folder / "alive")
     if lock is None:
