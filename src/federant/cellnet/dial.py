@@ -36,6 +36,7 @@ PONG_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 1.0
 MESSAGE_BYTES: Final = PACKET_BYTES + 64
 
+_TOO_MANY: Final = 429
 _AWAY: Final = (502, 503, 504)
 
 
@@ -105,6 +106,8 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
         said = f"{url}: {server} answered with HTTP {status} {text!r}"
         if status in _AWAY:
             raise CellError(f"{said}: the relay behind it is away") from error
+        if status == _TOO_MANY:
+            raise CellError(said) from error
         if status in (401, 403):
             raise CellRefused(words.Refusal.FORBIDDEN, said) from error
         raise NoRelayError(

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -33,19 +33,23 @@ from federant.cellnet.dial import (
     PONG_SECONDS,
 )
 from federant.cellnet.errors import CellProtocolError, CellRefused
-from federant.cellnet.guests import Guest, Guests
+from federant.cellnet.guests import MOST_OF_ONE, MOST_OF_SITE, Guest, Guests
 from federant.cellnet.names import End, Fqcn
-
-if TYPE_CHECKING:
-    from federant.link.identity import Identity
+from federant.link.identity import Identity, Role
 
 _log = logging.getLogger(__name__)
 
-_GREETING_SECONDS: Final = 5.0
+GREETING_SECONDS: Final = 5.0
 _JOIN_SECONDS: Final = 10.0
 _CLAIM_SECONDS: Final = 3.0
 """A cell that does not say within that time whether its owner lives is dropped."""
 _LEAVE_SECONDS: Final = 8.0
+_MOST_WAITING: Final = 4
+"""Messages of one cell that wait until the other takes them; then it is not read any more."""
+
+_of_library = logging.getLogger(f"{__name__}.websockets")
+# It writes a traceback for each stranger; what is to be said of those is said here, in a line.
+_of_library.setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +61,7 @@ class _Seat:
     connection: ServerConnection
     identity: Identity | None
     since: float = field(default_factory=time.time)
-    answers: asyncio.Queue[bool] = field(default_factory=asyncio.Queue)
+    answers: asyncio.Queue[bool] = field(default_factory=lambda: asyncio.Queue(1))
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def tell(self, said: words.Words) -> None:
@@ -89,27 +93,38 @@ class Relay:
         self._guests = Guests()
         self._partings: set[asyncio.Task[None]] = set()
 
-    async def serve(self, host: str, port: int, context: ssl.SSLContext | None) -> Server:
-        """Listens; OSError if the port cannot be had."""
+    async def serve(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        greeting_seconds: float = GREETING_SECONDS,
+    ) -> Server:
+        """Listens; OSError if the port cannot be had.
+
+        Who has not shaken hands, or not asked for a WebSocket, within `greeting_seconds` each is
+        hung up on.
+        """
         if context is not None:
             from federant.link.handshake import Handshake
 
             context.sslobject_class = Handshake
         server = await serve(
             self.serve_cell,
-            host,
-            port,
+            sock=self._guests.listening(host, port),
             ssl=context,
             subprotocols=[Subprotocol(words.SUBPROTOCOL)],
             compression=None,
             process_request=self._admit_request,
             create_connection=self._guests.new,  # type: ignore[arg-type] # called as a class is
             server_header="federant-relay",
-            open_timeout=_GREETING_SECONDS,
+            open_timeout=greeting_seconds,
             ping_interval=PING_SECONDS,
             ping_timeout=PONG_SECONDS,
             close_timeout=CLOSE_SECONDS,
             max_size=MESSAGE_BYTES,
+            max_queue=_MOST_WAITING,
+            logger=_of_library,
         )
         if context is not None:
             from federant.link.connections import LIVENESS_OPTIONS
@@ -126,10 +141,16 @@ class Relay:
                 HTTPStatus.NOT_FOUND, f"This is the relay of site {self.site}, for cells only.\n"
             )
         try:
-            self._admission.identity_of(connection)
+            identity = self._admission.identity_of(connection)
         except CellRefused as error:
             self._log_denial(connection, "", str(error))
             return connection.respond(HTTPStatus.FORBIDDEN, f"{error}\n")
+        if isinstance(connection, Guest):
+            is_agent = identity is not None and identity.role is not Role.SITE
+            refusal = self._guests.refusal(connection, MOST_OF_ONE if is_agent else MOST_OF_SITE)
+            if refusal:
+                self._log_denial(connection, "", refusal)
+                return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, f"{refusal}\n")
         return None
 
     async def serve_cell(self, connection: ServerConnection) -> None:
@@ -143,10 +164,14 @@ class Relay:
             seat = _Seat(Fqcn.parse(said.fqcn), said, connection, identity)
             self._admission.check(seat.fqcn, identity)
             await self._sit_down(seat)
+        except ConnectionClosed as error:
+            _log.debug("cell left before it joined fqcn=%r reason=%s", name, error)
+            return
         except (ValueError, CellProtocolError, CellRefused, TimeoutError) as error:
             code = error.code if isinstance(error, CellRefused) else words.Refusal.PROTOCOL
             self._log_denial(connection, name, str(error))
-            await connection.send(words.to_text(words.Refused(code.value, str(error)[:1000])))
+            with suppress(ConnectionClosed):
+                await connection.send(words.to_text(words.Refused(code.value, str(error)[:1000])))
             return
         try:
             await self._pass_on(seat)
@@ -163,7 +188,7 @@ class Relay:
                 return  # it is being sent away, and may still say much
             if isinstance(message, str):
                 said = words.from_text(message)
-                if isinstance(said, words.Holding):
+                if isinstance(said, words.Holding) and not seat.answers.full():
                     seat.answers.put_nowait(said.alive)
                 continue
             other = self._other(seat)
@@ -210,6 +235,8 @@ class Relay:
                 del self._seats[key]
                 await holder.end()
         self._seats[key] = seat
+        if isinstance(seat.connection, Guest):
+            self._guests.joined(seat.connection)
         _log.info("cell joined fqcn=%s channel=%s who=%s", seat.fqcn, seat.join.channel, seat)
         await seat.tell(words.Joined(seat.fqcn.site))
         other = self._other(seat)
@@ -231,6 +258,8 @@ class Relay:
 
     async def _require_gone(self, holder: _Seat, seat: _Seat) -> None:
         """CellRefused if the one that has the name lives; else returns when it has left."""
+        while not holder.answers.empty():  # what it said without being asked
+            holder.answers.get_nowait()
         await holder.tell(words.Claim())
         try:
             async with asyncio.timeout(_CLAIM_SECONDS):
@@ -281,7 +310,13 @@ class RelayThread:
     """A relay in a thread of its own, for a process that does other things too."""
 
     def __init__(
-        self, site: str, host: str, port: int, admission: Admission, context: ssl.SSLContext | None
+        self,
+        site: str,
+        host: str,
+        port: int,
+        admission: Admission,
+        context: ssl.SSLContext | None,
+        greeting_seconds: float = GREETING_SECONDS,
     ) -> None:
         """Returns once the relay listens; OSError if the port cannot be had."""
         self._loop = asyncio.new_event_loop()
@@ -290,7 +325,8 @@ class RelayThread:
         listening: Future[int] = Future()
 
         async def run() -> None:
-            async with await self._relay.serve(host, port, context) as server:
+            serving = await self._relay.serve(host, port, context, greeting_seconds)
+            async with serving as server:
                 listening.set_result(next(iter(server.sockets)).getsockname()[1])
                 await self._stop.wait()
 

@@ -16,6 +16,11 @@ SUBPROTOCOL: Final = f"federant.cell.{VERSION}"
 PATH: Final = "/cell"
 LONGEST_WORDS: Final = 4096
 """Characters of a text message."""
+LONGEST_NAME: Final = 200
+"""Characters of any text that a join message holds."""
+_END_OF_PIDS: Final = 1 << 31
+_END_OF_TIMES: Final = 1 << 36
+"""Seconds; long after year 4000."""
 
 
 class Refusal(StrEnum):
@@ -46,6 +51,17 @@ class Join:
     job: str
     """The job that a client job's cell serves; an agent's leaves it empty."""
 
+    def __post_init__(self) -> None:
+        """ValueError for what none says: it is shown to others, and stands in logs."""
+        texts = (self.fqcn, self.channel, self.instance, self.host, self.job)
+        if not all(len(text) <= LONGEST_NAME and text.isprintable() for text in texts):
+            raise ValueError(
+                f"a join message has a text that is longer than {LONGEST_NAME} characters, or "
+                "cannot be printed"
+            )
+        if not (0 <= self.pid < _END_OF_PIDS and 0 <= self.since < _END_OF_TIMES):
+            raise ValueError(f"a join message of process {self.pid} since {self.since} came")
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -70,6 +86,10 @@ class Met:
     instance: str
     meeting: int
     """From 1 to 2**63; every binary message of this meeting begins with it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.meeting <= 1 << 63:
+            raise ValueError(f"a met message has the number {self.meeting}")
 
 
 @dataclass(frozen=True, slots=True)

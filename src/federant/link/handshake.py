@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import ssl
+from typing import Any
 
 _log = logging.getLogger(__name__)
 
@@ -16,6 +17,12 @@ handshake_client: contextvars.ContextVar[str] = contextvars.ContextVar(
     "handshake_client", default="(unknown)"
 )
 """Who shakes hands in this context, for the log."""
+
+
+def client_text(address: Any) -> str:
+    """Who that is, as the log has it: the address of a connection's other end."""
+    host, port = address[:2] if address else ("?", 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Handshake(ssl.SSLObject):

@@ -7,16 +7,16 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from federant.link.handshake import Handshake, handshake_client
+from federant.link.handshake import Handshake, client_text, handshake_client
+from federant.link.newcomers import Newcomers
 
 _log = logging.getLogger(__name__)
 
 _HANDSHAKE_SECONDS: Final = 10.0
 MAX_HANDSHAKES: Final = 128
-"""At a time.  Of more than that the oldest has to go, which takes much longer than it should: so
-who begins many and ends none cannot take all descriptors of the process."""
+"""At a time."""
 _PAUSE_SECONDS: Final = 1.0
 """After a connection could not be taken: there are no descriptors, say."""
 
@@ -75,8 +75,7 @@ class TlsAcceptor:
         self._protocol = protocol
         self._handshake_seconds = handshake_seconds
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self._handshakes: dict[asyncio.Task[None], None] = {}
-        """The oldest first."""
+        self._handshakes = Newcomers[asyncio.Task[None]](MAX_HANDSHAKES, asyncio.Task.cancel)
 
     async def accept(self, listening: socket.socket) -> None:
         """Take the connections of a listening socket, until cancelled."""
@@ -90,19 +89,12 @@ class TlsAcceptor:
                     _log.warning("no connection can be taken error=%s", error)
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
-                task = loop.create_task(self._shake_hands(connection, _text(address)))
-                self._handshakes[task] = None
-                task.add_done_callback(self._forget)
-                if len(self._handshakes) > MAX_HANDSHAKES:
-                    oldest = next(iter(self._handshakes))
-                    del self._handshakes[oldest]
-                    oldest.cancel()
+                task = loop.create_task(self._shake_hands(connection, client_text(address)))
+                task.add_done_callback(self._handshakes.discard)
+                self._handshakes.add(task)
         finally:
             for task in self._handshakes:
                 task.cancel()
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._handshakes.pop(task, None)
 
     async def _shake_hands(self, connection: socket.socket, client: str) -> None:
         handshake_client.set(client)
@@ -118,8 +110,3 @@ class TlsAcceptor:
             pass  # said when it was met
         except OSError as error:
             _log.debug("gone while shaking hands client=%s error=%s", client, error)
-
-
-def _text(address: Any) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
