@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from federant.cellnet.admission import Admission
 from federant.cellnet.relay import RelayThread
 from federant.link.identity import Identity
 from federant.link.kit import Kit
+from federant.link.tls import server_context
 from federant.pipe import CellPipe, Mode
 from federant.provision import FederationKits, make_federation
+from federant.server.admission import Gate
+from federant.server.cells import CellPort
+from federant.server.holders import Holders
+from federant.server.revocations import Revocations
+from federant.server.serving import HttpService, listen, url_of
+from federant.server.state import Store
+from federant.server.wakeups import Wakeups
 from federant.testing.certificates import Odd, odd_kit
 
 SITE = "site-1"
@@ -46,6 +57,21 @@ def tls_relay(kits: FederationKits) -> Iterator[str]:
     relay = RelayThread(SITE, "127.0.0.1", 0, admission, admission.context())
     yield f"https://127.0.0.1:{relay.port}"
     relay.stop()
+
+
+@pytest.fixture(scope="session")
+def server_relay(kits: FederationKits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of the federation that has a relay, and does nothing else."""
+    kit = kits.server
+    with closing(Store.in_file(tmp_path_factory.mktemp("server") / "state.db")) as store:
+        cells = CellPort(Gate(kit.identity.federation, Revocations(store), Holders()), 100)
+        service = HttpService(FastAPI(), Wakeups(), server_context(kit), cells=cells)
+        with listen("127.0.0.1", 0, secure=True) as listening:
+            thread = threading.Thread(target=service.run, args=([listening],), name="server")
+            thread.start()
+            yield url_of(listening, "https://localhost")
+            service.stop()
+            thread.join()
 
 
 @pytest.fixture

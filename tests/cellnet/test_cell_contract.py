@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from federant.link.identity import Identity, Role
+from federant.link.kit import Kit
 from federant.pipe import CellPipe, Mode, PeerGoneError, Pipe
+from federant.provision import FederationKits
 from federant.testing import PipeContract
 from federant.testing.two_ends import LONG, SHORT
 
@@ -29,3 +32,28 @@ class TestCellPipe(PipeContract):
             assert time.monotonic() < deadline
             with contextlib.suppress(PeerGoneError):
                 pipe.receive(SHORT)
+
+
+class TestSealedCellPipe(TestCellPipe):
+    """The same over the server's relay, by mutual TLS from end to end."""
+
+    @pytest.fixture
+    def make_pipe(
+        self, server_relay: str, kits: FederationKits, odd: Callable[..., Kit]
+    ) -> Callable[[Mode], Pipe]:
+        token = f"agent-{uuid.uuid4().hex[:8]}"
+        federation = kits.server.identity.federation
+        agent = odd(Identity(federation, Role.AGENT, token, "site-1"))
+        kit_of = {Mode.ACTIVE: agent, Mode.PASSIVE: kits.sites["site-1"]}
+
+        class TwoKits(CellPipe):
+            """Its other end has another kit."""
+
+            def export(self, export_mode: str) -> tuple[str, dict[str, object]]:
+                _, arguments = super().export(export_mode)
+                folder = kit_of[Mode(str(arguments["mode"]))].folder
+                return "federant.pipe.CellPipe", {**arguments, "workspace_dir": str(folder)}
+
+        return lambda mode: TwoKits(
+            mode, "site-1", token, server_relay, workspace_dir=str(kit_of[mode].folder)
+        )

@@ -17,7 +17,9 @@ from federant.link.identity import Identity
 from federant.link.kit import Kit
 from federant.link.tls import server_context
 from federant.provision import FederationKits, make_federation
+from federant.server.admission import Gate
 from federant.server.app import create_app
+from federant.server.cells import CellPort
 from federant.server.revocations import Revocations
 from federant.server.services import Services
 from federant.server.serving import HttpService, listen, url_of
@@ -32,7 +34,7 @@ def kits(tmp_path_factory: pytest.TempPathFactory) -> FederationKits:
         tmp_path_factory.mktemp("federation"),
         sites=["site-1", "site-2"],
         operators=["alice"],
-        agents=[("site-1", "gpu-7")],
+        agents=[("site-1", "gpu-7"), ("site-1", "gpu-8")],
     )
 
 
@@ -52,10 +54,17 @@ ServingTls = Callable[..., AbstractContextManager[str]]
 @pytest.fixture
 def serving_tls(kits: FederationKits) -> ServingTls:
     """``with serving_tls(services) as url``; ``kit`` is another than the federation's server's;
-    ``options`` are those of the service."""
+    ``most_cells``: it has a relay for so many; ``options`` are those of the service."""
 
     @contextmanager
-    def serve(services: Services, kit: Kit = kits.server, **options: Any) -> Iterator[str]:
+    def serve(
+        services: Services,
+        kit: Kit = kits.server,
+        *,
+        port: int = 0,
+        most_cells: int = 0,
+        **options: Any,
+    ) -> Iterator[str]:
         revocations = Revocations(services.store)
         secure = replace(
             services,
@@ -63,9 +72,12 @@ def serving_tls(kits: FederationKits) -> ServingTls:
             certificate=ExpiryWatch(kit).facts,
             revocations=revocations,
         )
+        if most_cells:
+            gate = Gate(secure.federation, revocations, secure.holders)
+            options["cells"] = CellPort(gate, most_cells)
         service = HttpService(create_app(secure), Wakeups(), server_context(kit), **options)
         revocations.cut = service.cut
-        with listen("127.0.0.1", 0, secure=True) as listening:
+        with listen("127.0.0.1", port, secure=True) as listening:
             thread = threading.Thread(target=service.run, args=([listening],), name="tls-server")
             thread.start()
             try:
