@@ -39,21 +39,25 @@ class TestSealedCellPipe(TestCellPipe):
 
     @pytest.fixture
     def make_pipe(
-        self, server_relay: str, kits: FederationKits, odd: Callable[..., Kit]
+        self,
+        server_relay: str,
+        kits: FederationKits,
+        odd: Callable[..., Kit],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> Callable[[Mode], Pipe]:
         token = f"agent-{uuid.uuid4().hex[:8]}"
         federation = kits.server.identity.federation
         agent = odd(Identity(federation, Role.AGENT, token, "site-1"))
         kit_of = {Mode.ACTIVE: agent, Mode.PASSIVE: kits.sites["site-1"]}
 
-        class TwoKits(CellPipe):
-            """Its other end has another kit."""
+        export = CellPipe.export
 
-            def export(self, export_mode: str) -> tuple[str, dict[str, object]]:
-                _, arguments = super().export(export_mode)
-                folder = kit_of[Mode(str(arguments["mode"]))].folder
-                return "federant.pipe.CellPipe", {**arguments, "workspace_dir": str(folder)}
+        def with_the_other_s_kit(pipe: CellPipe, export_mode: str) -> tuple[str, dict[str, object]]:
+            name, arguments = export(pipe, export_mode)
+            folder = kit_of[Mode(str(arguments["mode"]))].folder
+            return name, {**arguments, "workspace_dir": str(folder)}
 
-        return lambda mode: TwoKits(
+        monkeypatch.setattr(CellPipe, "export", with_the_other_s_kit)
+        return lambda mode: CellPipe(
             mode, "site-1", token, server_relay, workspace_dir=str(kit_of[mode].folder)
         )

@@ -169,3 +169,11 @@ def test_a_kit_that_names_the_server_is_enough_to_meet_there(relaying_server: An
     assert view.state is JobState.FINISHED, view.error
     assert relaying_server.model(job) == relaying_server.expected(3)
     assert trainer.wait(30) == 0
+
+
+def test_a_job_whose_server_has_no_relay_ends_with_what_to_do(secure_server: Any):
+    secure_server.site(OVER_SERVER)
+    view = secure_server.finish(secure_server.submit(rounds=1))
+    assert view.state is JobState.FAILED
+    assert "the relay of this server is switched off" in view.sites[0].text
+    assert "[relay] in server.toml" in view.sites[0].text
