@@ -30,6 +30,7 @@ from .certificates import (
 )
 from .errors import ProvisionError
 from .party import Party
+from .passphrase import passphrase
 from .private_files import Content, make_folder
 from .record import Issued
 from .settings import Settings
@@ -104,7 +105,7 @@ class Authority:
         signer = new_authority(f"{self.settings.name} authority {number}", now)
         files = {
             CERTIFICATE_FILE: Content(certificate_pem(signer.certificate)),
-            KEY_FILE: Content(key_pem(signer.key)),
+            KEY_FILE: Content(key_pem(signer.key, passphrase())),
         }
         make_folder(self.folder / str(number), files, sync=self._durable)
         self._signer = signer
@@ -154,7 +155,7 @@ class Authority:
                 f"{path}, the key that signs for the federation, can be used by others (its "
                 f"permissions are {mode:o}); run: chmod 600 {path}"
             )
-        certificate, key = self._certificate(number), load_key(pem, str(path))
+        certificate, key = self._certificate(number), load_key(pem, str(path), passphrase())
         if certificate.public_key() != key.public_key():
             raise ProvisionError(
                 f"{path} is not the key of the certificate beside it; bring back a copy of the "

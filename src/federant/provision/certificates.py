@@ -18,6 +18,7 @@ from federant.link.identity import Role
 
 from .errors import ProvisionError
 from .party import Party, as_address
+from .passphrase import FROM_FILE, VARIABLE
 
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
 """A certificate is good from so long ago: a machine whose clock is behind takes it at once."""
@@ -50,12 +51,14 @@ def new_key() -> PrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def key_pem(key: PrivateKey) -> bytes:
-    """A key as PKCS #8 in PEM, not encrypted."""
+def key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """A key as PKCS #8 in PEM, encrypted if there is a passphrase."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.BestAvailableEncryption(passphrase)
+        if passphrase
+        else serialization.NoEncryption(),
     )
 
 
@@ -161,11 +164,17 @@ def requested_key(pem: bytes, where: str) -> PublicKey:
     return key
 
 
-def load_key(pem: bytes, where: str) -> PrivateKey:
+def load_key(pem: bytes, where: str, passphrase: bytes | None = None) -> PrivateKey:
     """A key that ``key_pem`` wrote; ProvisionError, which begins with ``where``, for another."""
+    locked = b"BEGIN ENCRYPTED" in pem
     try:
-        key = serialization.load_pem_private_key(pem, password=None)
+        key = serialization.load_pem_private_key(pem, password=passphrase if locked else None)
     except (ValueError, TypeError) as error:
+        if locked:
+            raise ProvisionError(
+                f"{where}: is locked with another passphrase than the one given, or none was "
+                f"given; set {VARIABLE} or {FROM_FILE}"
+            ) from error
         # The text of the error may quote the file.
         raise ProvisionError(
             f"{where}: is no private key in PEM; bring back a copy of it"
