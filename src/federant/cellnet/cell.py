@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,6 +66,7 @@ class Cell:
         self._instance = uuid.uuid4().hex
         self._tunnel = Tunnel(self._new_seals if order.kit else None)
         self._work = asyncio.Event()
+        self._changed = asyncio.Event()
         self._leaving = asyncio.Event()
         self._left_at = 0.0
         place = Place(Path(order.root), mode.opposite)
@@ -74,13 +76,14 @@ class Cell:
             order.secret,
             order.spool_bytes,
             self._tunnel,
-            wake=self._work.set,
+            wake=self._note,
             on_swept=self._tell_swept,
         )
         self._sweeps: set[int] = set()
         self._connection: ClientConnection | None = None
         self._joined = False
         self._rejoin = False
+        self._random = random.SystemRandom()
 
     def _new_seals(self, peer: str) -> Seals:
         # Not needed without TLS, and not quick to import.
@@ -140,7 +143,7 @@ class Cell:
                 self._rejoin = False
                 continue
             # Cells that lost one relay do not all come back to it at once.
-            await self._wait(random.uniform(0.5, 1.0) * pause)  # noqa: S311
+            await self._wait(self._random.uniform(0.5, 1.0) * pause)
             pause = min(pause * 2, _LAST_RETRY)
         return 0
 
@@ -210,6 +213,7 @@ class Cell:
             while (message := self._tunnel.next_message()) is not None:
                 await relay.send(message)
                 self._side.pump()
+            self._changed.set()
             await self._work.wait()
 
     async def _receive(self, relay: ClientConnection) -> None:
@@ -219,7 +223,7 @@ class Cell:
                     self._heard(event)
             else:
                 await self._obey(relay, _words(message))
-            self._work.set()
+            self._note()
         raise CellError(f"{self._order.url}: the relay has closed the connection")
 
     async def _notice_move(self, relay: ClientConnection) -> None:
@@ -260,25 +264,39 @@ class Cell:
         self._side.unready()
         for number in list(self._sweeps):
             self._tell_swept(number)
+        self._changed.set()
+
+    def _note(self) -> None:
+        """Something has come, or is to be sent: whoever waits for that looks again."""
+        self._work.set()
+        self._changed.set()
+
+    async def _until(self, look: Callable[[], bool]) -> None:
+        while True:
+            self._changed.clear()
+            if look():
+                return
+            await self._changed.wait()
 
     # -- the other cell is missing -----------------------------------------------------------------
 
     async def _miss_peer(self) -> None:
         """Where the other cell stays away for too long, its owner counts as dead."""
         timeout = self._order.peer_timeout
-        alone_since = time.monotonic()
         while timeout:
-            now = time.monotonic()
-            if self._tunnel.synced or self._side.is_over:
-                alone_since = now
-            elif now - alone_since >= timeout:
+            await self._until(lambda: not self._misses_nobody())
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._until(self._misses_nobody)
+            except TimeoutError:
                 _log.warning("peer gone fqcn=%s silent_seconds=%.0f", self._fqcn, timeout)
                 self._begin_anew()
                 if self._connection is not None:
                     self._rejoin = True
                     await self._connection.close()
-                alone_since = now
-            await asyncio.sleep(max(min(timeout / 10, 1.0), 0.01))
+
+    def _misses_nobody(self) -> bool:
+        return self._tunnel.synced or self._side.is_over
 
     def _begin_anew(self, why: str = "") -> None:
         """Under another instance: what was under way must not go on where it stopped."""
@@ -293,7 +311,7 @@ class Cell:
         self._left_at = time.monotonic()
         self._side.owner_left()
         self._leaving.set()
-        self._work.set()
+        self._note()
 
     def _is_done(self) -> bool:
         if not self._leaving.is_set():
@@ -304,8 +322,9 @@ class Cell:
     async def _hand_over(self) -> None:
         """Returns once the owner is gone and what it has sent is handed over."""
         await self._leaving.wait()
-        while not self._is_done():
-            await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._left_at + LINGER_SECONDS - time.monotonic()):
+                await self._until(self._is_done)
 
     def _sweep(self, number: int) -> None:
         if not self._tunnel.synced:
@@ -314,7 +333,7 @@ class Cell:
         self._sweeps.add(number)
         piece = Piece(0, What.SWEEP, number.to_bytes(8, "little"))
         self._tunnel.put(Lane.EXPRESS, piece.to_bytes())
-        self._work.set()
+        self._note()
 
     def _tell_swept(self, number: int) -> None:
         self._sweeps.discard(number)
