@@ -118,8 +118,12 @@ class Cell:
                     pause = _FIRST_RETRY
                     await self._converse(relay)
             except CellRefused as error:
-                self._owner.tell("refused", code=error.code.value, text=str(error))
-                return 3
+                if not self._joined or self._fqcn.end is End.AGENT:
+                    self._owner.tell("refused", code=error.code.value, text=str(error))
+                    return 3
+                # A site that is revoked goes on trying, and may be given another certificate.
+                _log.warning("refused now fqcn=%s error=%s", self._fqcn, error)
+                self._owner.tell("unreachable", text=str(error))
             except NoRelayError as error:
                 if not self._joined:
                     self._owner.tell("refused", code="no_relay", text=str(error))

@@ -255,3 +255,15 @@ def test_a_revoked_agent_is_cut_off_and_not_let_in_again(
     assert wanted in parting_of(agent)
     assert wanted in refusal_of(new_cell(Mode.ACTIVE, relay))
     assert "call=GET '/cell' code=certificate_revoked" in denials()
+
+
+def test_a_client_job_whose_site_is_revoked_goes_on_trying(
+    pair: tuple[CellPipe, CellPipe], relay: str, kits: FederationKits, denials: Denials
+) -> None:
+    _, job = pair
+    cell = job.cell_pid
+    serial = read_certificate(kits.sites["site-1"].certificate).serial
+    with connect(relay, kit=kits.operators["alice"].folder) as operator:
+        operator.revoke(serial, "a drill")
+    wait_for(lambda: denials().count("call=GET '/cell' code=certificate_revoked") >= 3)
+    assert job.cell_pid == cell
