@@ -239,14 +239,15 @@ async def _blocks(path: Path, start: int, stop: int) -> AsyncIterator[memoryview
     with await run_in_threadpool(path.open, "rb", buffering=0) as file:
         at = start
         while at < stop:
-            size = min(_SENT_BYTES, stop - at)
-            block = _at_hand(file.fileno(), size, at)
+            block = _at_hand(file.fileno(), min(_SENT_BYTES, stop - at), at)
             if not block:
+                size = min(_BLOCK_BYTES, stop - at)
                 block = memoryview(await run_in_threadpool(os.pread, file.fileno(), size, at))
             if not block:
                 raise EOFError(f"{path} ended at byte {at}, before {stop}")
             at += len(block)
-            yield block
+            for begin in range(0, len(block), _SENT_BYTES):
+                yield block[begin : begin + _SENT_BYTES]
 
 
 def _at_hand(descriptor: int, size: int, at: int) -> memoryview:
