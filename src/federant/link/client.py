@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-from .behind import Behind
 from .digest import Buffer, Hasher
 from .errors import LinkProtocolError, LinkRefused, LinkUnavailable
 from .http import CHUNK_BYTES, CONNECT_SECONDS, READ_SECONDS, HttpCaller
@@ -240,15 +239,12 @@ class LinkClient:
         """The blob's bytes, digest checked; goes on after a cut for as long as bytes come."""
         data = bytearray(blob.size)
         hasher = Hasher()
-
-        def keep(chunk: bytes) -> None:
-            data[hasher.size : hasher.size + len(chunk)] = chunk
-            hasher.update(chunk)
-
         while hasher.size < blob.size:
             before = hasher.size
             try:
-                self._receive(blob, before, keep)
+                for chunk in self._chunks(blob, before):
+                    data[hasher.size : hasher.size + len(chunk)] = chunk
+                    hasher.update(chunk)
             except LinkUnavailable:
                 if hasher.size == before:
                     raise
@@ -266,25 +262,16 @@ class LinkClient:
             file.seek(0)
             while chunk := file.read(CHUNK_BYTES):
                 hasher.update(chunk)
-
-            def keep(chunk: bytes) -> None:
-                file.write(chunk)
-                hasher.update(chunk)
-
             if hasher.size < blob.size:
-                self._receive(blob, hasher.size, keep)
+                for chunk in self._chunks(blob, hasher.size):
+                    file.write(chunk)
+                    hasher.update(chunk)
         try:
             _check(blob, hasher, self.url)
         except LinkProtocolError:
             part.unlink()
             raise
         part.replace(path)
-
-    def _receive(self, blob: BlobRef, start: int, keep: Callable[[bytes], None]) -> None:
-        """Have all that comes of the blob from ``start`` on kept, while more of it comes."""
-        with Behind(keep) as behind:
-            for chunk in self._chunks(blob, start):
-                behind.take(chunk)
 
     def _chunks(self, blob: BlobRef, start: int) -> Iterable[bytes]:
         with self._http.receive(f"{LINK_PREFIX}/blobs/{blob.digest}", start) as chunks:
