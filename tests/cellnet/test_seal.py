@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +17,7 @@ from federant.cellnet.errors import CellError, CellProtocolError, SealBrokenErro
 from federant.cellnet.names import End, Fqcn
 from federant.cellnet.seal import Seals
 from federant.cellnet.tunnel import PIECE_BYTES, Lane, Packet, Tunnel
-from federant.link.kit import Kit
+from federant.link.kit import Kit, load_kit
 from federant.provision import FederationKits
 from federant.testing.certificates import Odd
 
@@ -130,6 +133,18 @@ def test_a_cut_needs_no_new_handshake_and_what_is_sent_again_is_the_same(ends: E
     again = [message for message in ends.passed if message[HEAD:] == sent[HEAD:]]
     assert len(again) == 1
     assert ends.agent.error is ends.job.error is None
+
+
+def test_a_kit_that_is_renewed_in_mid_handshake_ends_nothing(ends: Ends, tmp_path: Path) -> None:
+    folder = shutil.copytree(ends.job.kit.folder, tmp_path / "kit")
+    ends.job.kit = load_kit(folder)
+    ends.meet()
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    ends.settle()
+    assert ends.agent.error is ends.job.error is None
+    assert ends.agent.tunnel.synced
+    assert ends.job.tunnel.synced
 
 
 def test_what_is_small_overtakes_what_is_large(ends: Ends) -> None:

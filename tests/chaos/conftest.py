@@ -146,7 +146,13 @@ relay = "server"
         """What everybody has said, for who finds that something went wrong."""
         return "\n".join(
             f"== {log.relative_to(self.folder)}\n{log.read_text()[-4000:]}"
-            for log in sorted(self.folder.glob("**/*.log"))
+            for log in sorted(
+                # walk, because a glob fails where a folder is taken away while it looks.
+                Path(at) / name
+                for at, _, names in os.walk(self.folder)
+                for name in names
+                if name.endswith(".log")
+            )
         )
 
 

@@ -1,5 +1,8 @@
 """TLS from cell to cell: a relay can neither read nor change what it passes on; no input or output.
 
+What it can do is what a cut can, and more quietly: the last small messages before a lane's end, if
+nobody waits for an answer to them, it may drop unnoticed.
+
 Each lane of a tunnel is a TLS connection of its own, above the tunnel's numbers: a cut needs no new
 handshake, what is sent again is the same ciphertext, and what is small still overtakes what is
 large. The agent's cell is the TLS client, the client job's the server.
@@ -66,6 +69,9 @@ class Seals:
             context = (client_context if dials else server_context)(self._kit)
         except LinkError as error:
             raise CellError(str(error)) from error
+        if not dials:
+            # A kit renewed in mid-handshake must not bring a context without what follows.
+            context.sni_callback = None
         # It is no host that is asked for, but a party of the federation; and both must show theirs.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED

@@ -151,7 +151,9 @@ class LocalFederation:
 
     def logs(self) -> list[Path]:
         """What the server and the sites have logged, and the trainers have printed."""
-        return sorted(self.folder.glob("**/*.log"))
+        # walk, because a glob fails where a folder is taken away while it looks.
+        found = (Path(at) / name for at, _, names in os.walk(self.folder) for name in names)
+        return sorted(log for log in found if log.suffix == ".log")
 
     def stop(self) -> None:
         """End every process; takes less than two seconds.  Twice is fine.
