@@ -1,7 +1,7 @@
 """The relay in the server: cells dial the port at which the server answers everything else.
 
 For a site and an agent that can both only dial outward. What passes here is sealed from cell to
-cell (federant.cellnet.seal): the server can neither read nor change it.
+cell (federant.cellnet.seal), where it stands what the server could still do to it.
 """
 
 from __future__ import annotations
@@ -96,6 +96,15 @@ class CellPort:
                 ErrorCode.NOT_READY,
                 f"there are {_MOST_OF_AGENT} connections with this agent's certificate, which is "
                 "the most; end a trainer that uses it",
+            )
+        # One site leaves room for the others; without certificates all are one machine's.
+        is_site = identity is not None and identity.role is Role.SITE
+        if is_site and self._taken[identity] >= self._most_cells // 2:
+            raise RefusedError(
+                ErrorCode.NOT_READY,
+                f"there are {self._most_cells // 2} cells with this site's certificate, half of "
+                "what this server's relay takes; its operator may raise relay.most_cells in "
+                "server.toml",
             )
         if self._taken.total() >= self._most_cells:
             raise RefusedError(

@@ -237,6 +237,22 @@ def test_one_cell_too_many_is_told_and_comes_later(
             pipe.close()
 
 
+def test_one_site_leaves_room_for_others(
+    new_cell: NewCell,
+    serving_tls: Any,
+    services: Services,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving_tls(services, most_cells=2) as url:
+        agent, job = new_cell(Mode.ACTIVE, url), new_cell(Mode.PASSIVE, url)
+        job.open(TASK)
+        other = new_cell(Mode.PASSIVE, url, token="gpu-8")
+        other.open(TASK)
+        wait_for(lambda: "1 cells with this site's certificate, half of what" in caplog.text)
+        agent.open(TASK)
+        pass_on(agent, job, request(1))
+
+
 # ---- revoked ------------------------------------------------------------------------------------
 
 
