@@ -44,6 +44,8 @@ class Site:
     settings: str = ""
     patience: float = 20.0
     """Seconds that its trainer waits for a lost client job."""
+    grace: float = 1.0
+    """Seconds that its trainer has to end once the job has."""
     daemon: subprocess.Popen[bytes] | None = None
     kit: Path | None = None
     """Without it there is no TLS."""
@@ -60,7 +62,7 @@ class Site:
             f'name = "{self.name}"\nserver = "{self.url}"\nfolder = "work"\n'
             + (f'kit = "{self.kit}"\n' if self.kit else "")
             + f"[trainers.half]\n{command}heartbeat_timeout_seconds = {self.patience}\n"
-            f"grace_seconds = 1.0\n{self.settings}\n"
+            f"grace_seconds = {self.grace}\n{self.settings}\n"
         )
 
     @property

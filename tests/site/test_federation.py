@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tomllib
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from federant.client import FlareAgent
+from federant.exchange import DXO, DataKind
 from federant.link.messages import JobState
+from federant.pipe import LocalPipe, Mode
 
 pytestmark = pytest.mark.slow
 
@@ -332,6 +337,27 @@ def test_an_external_trainer_is_waited_for_and_may_come_back(server: Any, until:
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(2)
     assert second.wait(30) == 0
+
+
+def test_metrics_whose_channel_is_met_after_the_last_result_arrive(server: Any, until: Any):
+    site = server.site('start = "external"', grace=60.0)
+    job = server.submit(rounds=1)
+    until("the join file", lambda: list(site.folder.glob("work/jobs/*/join.toml")))
+    at = tomllib.loads((site.job_folder() / "join.toml").read_text())
+    trainer = FlareAgent(LocalPipe(Mode.ACTIVE, at["pipe"], at["token"]))
+    trainer.start()
+    for _ in trainer.tasks():
+        trainer.submit_result(DXO(DataKind.WEIGHTS, {"w": np.ones(20_000, np.float32)}))
+    late = FlareAgent(metric_pipe=LocalPipe(Mode.ACTIVE, at["pipe"], at["token"]))
+    late.start()
+    late.log_number("loss", 0.5, 0)
+    assert late.flush_metrics(60.0)
+    late.stop()
+    trainer.stop()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    until("the site's leaving", lambda: all(each.state.gone for each in job.view().sites))
+    assert [each.value for each in job.events().events if each.tag == "loss"] == [0.5]
 
 
 def test_a_job_whose_trainer_the_site_does_not_name_is_refused_with_the_names(server: Any):

@@ -269,8 +269,11 @@ class ClientJob:
         self._exchanger.stop()
         self._supervisor.wait(self._job.trainer.grace_seconds)
         self._supervisor.close()
-        # An external trainer, whose process is not known here, may still send its last metrics.
-        self._metrics.wait_until_left(self._job.trainer.grace_seconds)
+        # An external trainer, whose process is not known here, may still send its last metrics,
+        # and in a short job from afar its first: that channel may be met after the tasks'.
+        ends = time.monotonic() + self._job.trainer.grace_seconds
+        self._exchanger.wait_until_left(self._job.trainer.grace_seconds)
+        self._metrics.wait_until_left(max(ends - time.monotonic(), 0.0))
         self._outbox.flush(_FLUSH_SECONDS)
         self._events.flush(_EVENTS_FLUSH_SECONDS)
         try:

@@ -170,6 +170,10 @@ class TaskExchanger:
         else:
             self._sessions.tell(Topic.END, "end_of_job")
 
+    def wait_until_left(self, timeout: float) -> bool:
+        """Wait until the trainer, if one was heard, has left; False if it stays. After stop()."""
+        return self._sessions.wait_until_left(timeout)
+
     def close(self) -> None:
         """Close the pipe."""
         with self._changed:
