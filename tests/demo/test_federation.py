@@ -116,7 +116,7 @@ def test_an_interrupt_ends_everything_and_leaves_nothing(
         wait_for_line(process, moment)
         process.send_signal(number)
         said, _ = process.communicate()
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + number, said
     assert "every process has ended and nothing is left behind" in said
     assert "Traceback" not in said
     assert wait_for_none(out, 0) == []

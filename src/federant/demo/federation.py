@@ -29,9 +29,9 @@ TRAINER: Final = "trainer"
 
 _STOP_SECONDS: Final = 1.1
 """From SIGTERM until what still lives is killed."""
-_KILL_SECONDS: Final = 0.3
-"""For what was killed to be gone; then it is looked for again, so often:"""
-_KILL_TRIES: Final = 3
+_KILL_SECONDS: Final = 10.0
+"""For what was killed to be gone: milliseconds, but seconds where the disk or the host stalls."""
+_LOOK_AGAIN_SECONDS: Final = 0.3
 _GRACE_SECONDS: Final = 0.5
 """What a site gives its trainers between SIGTERM and SIGKILL."""
 _READ_SECONDS: Final = 300.0
@@ -156,9 +156,9 @@ class LocalFederation:
         return sorted(log for log in found if log.suffix == ".log")
 
     def stop(self) -> None:
-        """End every process; takes less than two seconds.  Twice is fine.
+        """End every process; takes less than two seconds where the machine does not stall.
 
-        FederationError if one is left even so.
+        FederationError if one is left even so.  Twice is fine.
         """
         if self._client is not None:
             self._client.close()
@@ -228,16 +228,14 @@ class LocalFederation:
 
     def _kill_stragglers(self) -> list[psutil.Process]:
         """What lives even then.  Looks again after each kill: the killed may just have forked."""
-        for _ in range(_KILL_TRIES):
-            stragglers = self._stragglers()
-            if not stragglers:
-                return []
+        deadline = time.monotonic() + _KILL_SECONDS
+        while (stragglers := self._stragglers()) and time.monotonic() < deadline:
             for straggler in stragglers:
                 _log.info("killed pid=%s", straggler.pid)
                 with suppress(psutil.NoSuchProcess):
                     straggler.kill()
-            psutil.wait_procs(stragglers, timeout=_KILL_SECONDS)
-        return self._stragglers()
+            psutil.wait_procs(stragglers, timeout=_LOOK_AGAIN_SECONDS)
+        return stragglers
 
     def _stragglers(self) -> list[psutil.Process]:
         found = []

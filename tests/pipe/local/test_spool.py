@@ -76,6 +76,15 @@ def test_a_forked_child_keeps_what_it_sees_while_the_parent_goes_on(make: MakePi
     os.close(start)
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_childs_child_may_give_up_again_what_its_parent_has_given_up(
+    make: MakePipe, mode: Mode
+) -> None:
+    pipe = make(mode)
+    for _ in range(2):
+        pipe.abandon_in_child()  # raised there, it would keep the pipes after it from their turn
+
+
 def test_a_message_that_lies_unread_is_not_copied_again_when_it_is_sent_again(
     make: MakePipe, tmp_path: Path
 ) -> None:

@@ -104,7 +104,8 @@ class Door:
     def abandon_in_child(self) -> None:
         for connection in self._waiting:
             connection.abandon_in_child()
-        os.close(self._listener.detach())
+        if self._listener.fileno() >= 0:  # a child's child finds it given up already
+            os.close(self._listener.detach())
 
 
 class Dial:
