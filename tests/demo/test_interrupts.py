@@ -68,6 +68,22 @@ def test_an_interrupt_that_got_lost_is_raised_by_the_next_check() -> None:
             interrupts.check()
 
 
+def test_what_fails_as_the_work_is_left_does_not_hide_the_interrupt() -> None:
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise OSError("cut off in the middle")
+
+    with Interrupts() as interrupts, pytest.raises(Interrupted), interrupts.raised():
+        work()
+
+
+def test_work_that_fails_by_itself_says_so() -> None:
+    with Interrupts() as interrupts, pytest.raises(OSError, match="full"), interrupts.raised():
+        raise OSError("the disk is full")
+
+
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

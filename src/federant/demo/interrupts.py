@@ -50,11 +50,17 @@ class Interrupts:
 
     @contextmanager
     def raised(self) -> Iterator[None]:
-        """Round work that may be left anywhere: Interrupted at a signal, also an earlier one."""
+        """Round work that may be left anywhere: Interrupted at a signal, also an earlier one.
+
+        What fails because of the interrupt, as the work is left, does not hide it.
+        """
         self._raising = True
         try:
             self.check()
             yield
+        except Exception:
+            self.check()
+            raise
         finally:
             self._raising = False
 
