@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from federant.demo.federation import TRAINER, LocalFederation
 from federant.link.messages import JobState
@@ -30,6 +31,19 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(
             _number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
         )
+
+# The same examples on every machine, however long it takes for one of them: a test that fails now
+# and then tells nothing of the change that it was run for.  ``--hypothesis-profile exploring``
+# looks for new ones.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("exploring", settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
 
 FAR_SECONDS = 200.0
 """What a trainer may take that no site starts, unless its test says otherwise."""

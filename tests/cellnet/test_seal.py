@@ -218,7 +218,7 @@ class Tamperer:
         return [head + bytes(body), second]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(list(Deed)), st.integers(0, 1 << 40), st.integers(1, 40_000))
 def test_a_relay_that_tampers_is_an_error_at_both_ends_and_never_wrong_data(
     kits: FederationKits, deed: Deed, at: int, size: int
@@ -258,7 +258,7 @@ def test_what_was_sent_in_one_lane_is_of_no_use_in_the_other(ends: Ends) -> None
     assert isinstance(ends.job.error, CellError)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300), st.booleans())
 def test_hostile_bytes_are_an_error_or_nothing(
     kits: FederationKits, junk: bytes, shaken: bool

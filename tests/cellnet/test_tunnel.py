@@ -64,7 +64,7 @@ class Ends:
         return [packet.body for packet in self.came[end] if packet.lane is lane]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["express", "bulk", "send", "receive", "cut"]), st.integers(0, 1))
@@ -147,7 +147,6 @@ LARGEST = {
 SIZES = st.sampled_from([1, 1000, EXPRESS_BYTES, PIECE_BYTES, PACKET_BYTES])
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.one_of(

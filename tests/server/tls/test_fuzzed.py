@@ -89,9 +89,6 @@ def test_no_call_that_can_be_made_up_fails_hangs_or_is_answered_as_nobody_said(
 
         @settings(
             max_examples=tries,
-            derandomize=True,
-            database=None,
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
