@@ -22,15 +22,17 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def kits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FederationKits]:
-    """Of a server that runs, a site whose trainer is there, an operator and an agent."""
+    """Of a server that runs and has a relay, a site whose trainer is there, an operator, agents."""
     kits = make_federation(
         tmp_path_factory.mktemp("doctor"),
         host="localhost",
         hosts=["127.0.0.1", HOST],
-        sites=["site-1"],
+        sites=["site-1", "site-2"],
         operators=["alice"],
-        agents=[("site-1", "gpu-7")],
+        agents=[("site-1", "gpu-7"), ("site-1", "gpu-8")],
     )
+    with (kits.server.folder / "server.toml").open("a") as file:
+        file.write("\n[relay]\n")
     (kits.sites["site-1"].folder / "train.py").touch()
     process = subprocess.Popen(
         [

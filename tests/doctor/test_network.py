@@ -33,7 +33,6 @@ def found_by(subject: Subject) -> dict[str, Finding]:
         ("site", "the server takes site site-1, and speaks link version"),
         ("operator", "the server takes operator alice, and speaks link version"),
         ("server", None),
-        ("agent", None),
     ],
 )
 def test_a_server_that_is_well_is_told_so(
@@ -43,7 +42,6 @@ def test_a_server_that_is_well_is_told_so(
         "server": kits.server,
         "site": kits.sites["site-1"],
         "operator": kits.operators["alice"],
-        "agent": kits.agents["site-1.gpu-7"],
     }[whose]
     found = found_by(subject_of(kit=kit.folder))
     assert {each.level for each in found.values()} == {Level.OK}, found

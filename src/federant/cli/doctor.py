@@ -44,12 +44,13 @@ def doctor(
 
     Looks at the certificate, the trainers' commands, the disk, memory, versions and limits, then
     at the proxy, the server's name and port, TLS, the server's answer and clock, and whether it
-    takes this party for what it is. Nothing is changed. Each line is ok, a warning or a problem;
-    with a problem the exit status is 1.
+    takes this party for what it is; with an agent's kit at the relay that it names, instead of the
+    server. Nothing is changed. Each line is ok, a warning or a problem; with a problem the exit
+    status is 1.
 
     Example: [bold]federant doctor --kit site-1[/bold]
     """
-    with extra("site"):
+    with extra("site", "websockets"):
         from federant.doctor import DoctorError, Level, examine, subject_of, worst
     with plain_errors(DoctorError):
         subject = subject_of(kit, file)

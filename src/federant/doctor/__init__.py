@@ -1,4 +1,4 @@
-"""Looks whether a machine can be a site, a server or an operator, and says what to do if not."""
+"""Looks whether a machine can take part, as whoever its kit is of, and says what to do if not."""
 
 from .examination import examine
 from .findings import Finding, Level, worst

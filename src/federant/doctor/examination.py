@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from federant.link.identity import Role
+
 from .certificates import look_at_certificate
 from .findings import Finding
 from .machine import look_at_machine
@@ -25,4 +27,10 @@ def examine(subject: Subject) -> Iterator[Finding]:
 
         yield from look_at_trainers(subject.site)
     yield from look_at_machine(subject)
-    yield from look_at_network(subject)
+    if subject.kit is not None and subject.role is Role.AGENT:
+        from .relay import look_at_relay
+
+        # An agent has no business with the server, which its machine may not even reach.
+        yield from look_at_relay(subject.kit)
+    else:
+        yield from look_at_network(subject)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class Subject:
     """None: an operator without a kit, or somebody whose files cannot be read."""
     kit: Kit | None = None
     server: str | None = None
-    """The address that is dialled."""
+    """The address of the server."""
     folder: Path | None = None
     """Where it works."""
     site: SiteConfig | None = None
@@ -77,6 +78,9 @@ def _read_kit(subject: Subject, folder: Path) -> None:
         subject.findings.append(problem("kit", str(error)))
         return
     subject.role, subject.server = subject.kit.identity.role, subject.kit.server
+    if subject.role is Role.AGENT:
+        # There lies what its trainer sends and is sent.
+        subject.folder = Path(tempfile.gettempdir())
     dials = f", which dials {subject.kit.relay}" if subject.kit.relay else ""
     subject.findings.append(ok("kit", f"{folder}, of {subject.kit.identity.title}{dials}"))
 

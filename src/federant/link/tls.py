@@ -55,7 +55,7 @@ _ALERTS: Final = {
     ),
     "TLSV1_ALERT_UNKNOWN_CA": (
         TlsProblem.OWN_UNKNOWN,
-        "this kit's certificate was signed by another authority than the server's; is the kit of "
+        "this kit's certificate was signed by another authority than the {peer}'s; is the kit of "
         "this federation?",
     ),
     "SSLV3_ALERT_BAD_CERTIFICATE": (
@@ -65,7 +65,7 @@ _ALERTS: Final = {
     ),
     "WRONG_VERSION_NUMBER": (
         TlsProblem.NO_TLS,
-        "what answers there does not speak TLS; is the port right? A server without a kit is "
+        "what answers there does not speak TLS; is the port right? A {peer} without a kit is "
         "reached by http:// on its own machine",
     ),
 }
@@ -74,19 +74,19 @@ _ALERTS: Final = {
 _VERDICTS: Final = {
     9: (
         TlsProblem.PEER_NOT_YET_VALID,
-        "the server's certificate is not valid yet; check the clocks of both machines",
+        "the {peer}'s certificate is not valid yet; check the clocks of both machines",
     ),
     10: (
         TlsProblem.PEER_EXPIRED,
-        "the server's certificate has expired; its operator must renew it",
+        "the {peer}'s certificate has expired; its operator must renew it",
     ),
     62: (
         TlsProblem.PEER_NAME,
-        "the server's certificate is not for that name; use the name with which its kit was made",
+        "the {peer}'s certificate is not for that name; use the name with which its kit was made",
     ),
     64: (
         TlsProblem.PEER_NAME,
-        "the server's certificate is not for that address; use one with which its kit was made",
+        "the {peer}'s certificate is not for that address; use one with which its kit was made",
     ),
 }
 """By the number that OpenSSL gives to what is wrong with a certificate (its x509_vfy.h)."""
@@ -94,8 +94,8 @@ _VERDICTS: Final = {
 _NO_ISSUER: Final = (18, 19, 20, 21)
 _OF_ANOTHER: Final = (
     TlsProblem.PEER_UNKNOWN,
-    "the server's certificate was not signed by the authority in this kit's ca.pem; is it the "
-    "server of this federation?",
+    "the {peer}'s certificate was not signed by the authority in this kit's ca.pem; is it the "
+    "{peer} of this federation?",
 )
 """What is said for each of those numbers."""
 
@@ -133,23 +133,23 @@ def _server_context(kit: Kit) -> ssl.SSLContext:
     return context
 
 
-def tls_error(error: BaseException, where: str) -> LinkTlsError | None:
+def tls_error(error: BaseException, where: str, peer: str = "server") -> LinkTlsError | None:
     """What an error says of TLS, in words; None if it, and what caused it, is of another kind.
 
-    ``where`` is the call that met it.
+    ``where`` is the call that met it, ``peer`` what was dialled: a server, or a relay.
     """
     found = _ssl_error(error)
     if found is None:
         return None
     if isinstance(found, ssl.SSLCertVerificationError):
-        other = (TlsProblem.PEER_REFUSED, f"the server's certificate: {found.verify_message}")
+        other = (TlsProblem.PEER_REFUSED, f"the {{peer}}'s certificate: {found.verify_message}")
         code = found.verify_code
         problem, text = _OF_ANOTHER if code in _NO_ISSUER else _VERDICTS.get(code, other)
     else:
         problem, text = _ALERTS.get(
             found.reason or "", (TlsProblem.OTHER, f"TLS failed: {found.reason or found}")
         )
-    return LinkTlsError(problem, f"{where}: {problem}: {text}")
+    return LinkTlsError(problem, f"{where}: {problem}: {text.replace('{peer}', peer)}")
 
 
 def require_plain(host: str, port: int, seconds: float) -> None:

@@ -211,5 +211,6 @@ class CellConnection(ServerConnection):
         except RefusedError as error:
             scope = {"state": {PEER: peer_of(self.transport)}, "client": self.remote_address[:2]}
             log_denial({**scope, "method": "GET", "path": request.path}, error.code, error.message)
-            return self.respond(HTTPStatus(status_of(error.code)), error.message)
+            text = f"{error.code}: {error.message}\n"
+            return self.respond(HTTPStatus(status_of(error.code)), text)
         return None
