@@ -20,10 +20,10 @@ from federant.link.kit import Kit
 from federant.link.tls import server_context
 from federant.pipe import CellPipe, Mode
 from federant.provision import FederationKits, make_federation
-from federant.server.admission import Gate
 from federant.server.cells import CellPort
-from federant.server.holders import Holders
-from federant.server.revocations import Revocations
+from federant.server.door.admission import Gate
+from federant.server.door.holders import Holders
+from federant.server.door.revocations import Revocations
 from federant.server.serving import HttpService, listen, url_of
 from federant.server.state import Store
 from federant.server.wakeups import Wakeups

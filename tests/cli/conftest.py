@@ -11,11 +11,11 @@ import pytest
 from federant.link.expiry import ExpiryWatch
 from federant.link.tls import server_context
 from federant.provision import FederationKits, make_federation
-from federant.server.app import create_app
 from federant.server.blobs import FolderBlobs
+from federant.server.door.revocations import Revocations
 from federant.server.limits import KEEP_FREE_BYTES
-from federant.server.revocations import Revocations
-from federant.server.services import Services
+from federant.server.routes.app import create_app
+from federant.server.routes.services import Services
 from federant.server.serving import HttpService, listen, url_of
 from federant.server.state import Store
 from federant.server.wakeups import Wakeups

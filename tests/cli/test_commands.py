@@ -260,7 +260,7 @@ def test_a_site_that_is_silent_is_listed_with_how_long(server, monkeypatch) -> N
     server.store.seen_site("site-1", "place-1", [])
     now = time.time()
     later = SimpleNamespace(time=lambda: now + 600)
-    monkeypatch.setattr("federant.server.status_routes.time", later)
+    monkeypatch.setattr("federant.server.routes.status.time", later)
     (row,) = federant_command("sites", server=server).output.splitlines()[1:]
     assert row.split()[:5] == ["site-1", "silent", "10", "min", "ago"]
 

@@ -271,7 +271,7 @@ def test_a_site_that_died_is_not_waited_for_once_its_job_is_long_over(
 
     monkeypatch.setattr(server.store, "events", counted)
     later = SimpleNamespace(time=lambda: now + 600)
-    monkeypatch.setattr("federant.server.operator_routes.time", later)
+    monkeypatch.setattr("federant.server.routes.operator.time", later)
     assert list(job.follow(30)) == []
     assert len(looks) == 2  # the first tells the end, the second that nothing is waited for
 

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 
 from federant.link import LinkClient
 from federant.link.messages import JobSpec
-from federant.server.app import create_app
 from federant.server.blobs import FolderBlobs
-from federant.server.services import Services
+from federant.server.routes.app import create_app
+from federant.server.routes.services import Services
 from federant.server.serving import HttpService, listen, url_of
 from federant.server.state import Durability, JobRow, Store
 from federant.server.wakeups import Wakeups

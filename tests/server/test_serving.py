@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from federant.server.app import create_app
-from federant.server.services import Services
+from federant.server.routes.app import create_app
+from federant.server.routes.services import Services
 from federant.server.serving import HttpService, listen
 
 

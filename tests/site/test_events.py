@@ -11,9 +11,9 @@ import pytest
 
 from federant.link import LinkClient
 from federant.link.messages import Event, JobSpec
-from federant.server.app import create_app
 from federant.server.blobs import FolderBlobs
-from federant.server.services import Services
+from federant.server.routes.app import create_app
+from federant.server.routes.services import Services
 from federant.server.serving import HttpService, listen, url_of
 from federant.server.state import Durability, EventRow, Store
 from federant.server.wakeups import Wakeups

@@ -31,9 +31,9 @@ from federant.cellnet.relay import Relay
 from federant.link.identity import Identity, Role
 from federant.link.messages import ErrorCode
 
-from .admission import Gate
-from .peers import PEER, peer_of
-from .refusals import RefusedError, log_denial, status_of
+from .door.admission import Gate
+from .door.peers import PEER, peer_of
+from .door.refusals import STATUS, RefusedError, log_denial
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -212,5 +212,5 @@ class CellConnection(ServerConnection):
             scope = {"state": {PEER: peer_of(self.transport)}, "client": self.remote_address[:2]}
             log_denial({**scope, "method": "GET", "path": request.path}, error.code, error.message)
             text = f"{error.code}: {error.message}\n"
-            return self.respond(HTTPStatus(status_of(error.code)), text)
+            return self.respond(HTTPStatus(STATUS[error.code]), text)
         return None

@@ -20,15 +20,15 @@ from federant.link.identity import Role
 from federant.link.kit import Kit
 from federant.link.tls import server_context
 
-from .admission import Gate
-from .app import create_app
 from .blobs import FolderBlobs
 from .config import DRAIN_SECONDS, RelaySettings
+from .door.admission import Gate
+from .door.revocations import Revocations
 from .folder import ServerFolder
 from .limits import Limits
-from .revocations import Revocations
+from .routes.app import create_app
+from .routes.services import Services
 from .runner import Runner
-from .services import Services
 from .serving import HttpService, listen, url_of
 from .state import Store
 from .tracking import Sinks, load_settings

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from federant.link.messages import ErrorCode
 
-from .refusals import answer
+from .door.refusals import answer
 
 _LIVE: Final = "/health/live"
 """What is answered to the end: the process lives, and is not to be killed."""

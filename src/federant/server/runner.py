@@ -14,8 +14,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from federant.link.messages import JobSpec, JobState
-from federant.server.blob_errors import BlobSpaceError
-from federant.server.blobs import BlobStore
+from federant.server.blobs import BlobSpaceError, BlobStore
 from federant.server.state import JobRow, StateError, Store
 from federant.server.wakeups import JOBS_TOPIC, Wakeups, job_topic
 from federant.server.workflow import (

@@ -21,11 +21,11 @@ from federant.link.connections import LIVENESS_OPTIONS
 from federant.link.errors import LinkConfigError
 from federant.link.loopback import is_loopback
 
-from .accepting import TlsAcceptor
+from .door.accepting import TlsAcceptor
+from .door.peers import PeerProtocol, peer_of
+from .door.request_bounds import HEAD_SECONDS
 from .draining import Drain, DrainGate
 from .limits import MOST_CONNECTIONS
-from .peers import PeerProtocol, peer_of
-from .request_bounds import HEAD_SECONDS
 from .wakeups import Wakeups
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from federant.link import LinkRefused
 from federant.link.messages import Event, JobSpec, JobState, SinkName
 from federant.link.operator import connect
-from federant.server.services import Services
+from federant.server.routes.services import Services
 from federant.server.state import Store
 from federant.server.tracking import Sinks, load_settings, sinks
 

@@ -10,7 +10,7 @@ import pytest
 from federant.codec import TorchArray
 from federant.exchange import DXO, DataKind, MetaKey, ReturnCode
 from federant.link.messages import SiteState
-from federant.server.numbers import LARGEST
+from federant.server.aggregation.numbers import LARGEST
 from federant.server.workflow import Cyclic, FedAvg, TooFewSitesError, Workflow
 
 STEPS = MetaKey.NUM_STEPS_CURRENT_ROUND

@@ -14,7 +14,7 @@ import numpy as np
 from federant.codec import DEFAULT_LIMITS, TensorSpan, header_size, read_layout
 from federant.codec.kinds import ARRAY_CODES
 from federant.exchange import DXO, ReservedHeaderKey, Shareable, from_shareable
-from federant.server.numbers import kind_of
+from federant.server.aggregation.numbers import kind_of
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from federant.exchange import DXO, DataKind, MetaKey, ReturnCode, get_leaf_dxos
 from federant.server.aggregation import leaves, path_text, text_of
-from federant.server.numbers import limit_of, reach_of, summed_in
+from federant.server.aggregation.numbers import limit_of, reach_of, summed_in
 from federant.server.validation.bodies import Numbers, mapped, numbers_in
 from federant.server.validation.expectation import MODEL_KINDS
 from federant.server.validation.model import Model

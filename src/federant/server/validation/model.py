@@ -11,8 +11,8 @@ import numpy as np
 
 from federant.server.aggregation import Path as LeafPath
 from federant.server.aggregation import leaves
+from federant.server.aggregation.numbers import LARGEST, limit_of, reach_of
 from federant.server.boosters import MODEL_LIMITS, BoosterShape, booster_in
-from federant.server.numbers import LARGEST, limit_of, reach_of
 from federant.server.validation.bodies import Numbers, body_in, dxo_of, mapped, numbers_in
 from federant.server.validation.expectation import MODEL_KINDS
 from federant.server.validation.shape import ModelShape

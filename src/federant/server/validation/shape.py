@@ -12,7 +12,7 @@ from federant.codec import TensorSpan
 from federant.exchange import DXO, DataKind, ReturnCode
 from federant.server.aggregation import Path as LeafPath
 from federant.server.aggregation import leaves, path_text, text_of
-from federant.server.numbers import AVERAGED, dtype_text, kind_of
+from federant.server.aggregation.numbers import AVERAGED, dtype_text, kind_of
 from federant.server.validation.refusal import Refusal
 
 _NAMES_SHOWN: Final = 5

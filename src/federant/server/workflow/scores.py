@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from federant.server.numbers import kind_of
+from federant.server.aggregation.numbers import kind_of
 
 MOST_SCORES: Final = 100
 """How many of a site's scores are looked at."""

@@ -1,0 +1,257 @@
+"""The weighted mean of the models that sites return, added in as they arrive; no input or output.
+
+A model's data is a tree: dicts, lists and tuples whose leaves are arrays, numbers or other values.
+How a leaf is averaged follows from its type in the global model (in the first result, where there
+is no global model yet):
+
+- floating point (bfloat16 and float8 too) and complex: the weighted mean, rounded once to the
+  leaf's dtype;
+- integers (a count of batches, say): the weighted mean rounded to the nearest integer;
+- bool: True where at least half of the weight says True;
+- anything else (None, a str): not averaged; what the global model has stays. An array of which
+  there is no mean (of dates, of strings) is an error.
+
+An array that stands for a framework's tensor (TorchArray, JaxArray) gets a mean that does so too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from federant.codec import JaxArray, TorchArray
+from federant.exchange import DXO, DataKind
+from federant.server.aggregation.numbers import AVERAGED, dtype_text, kind_of, rounded, summed_in
+
+Path = tuple[Any, ...]
+"""Where a leaf lies in a tree: the keys and indices from the root to it."""
+
+_CHUNK: Final = 32 * 1024
+"""Elements multiplied at a time: the scratch of 256 KiB stays in the processor's cache."""
+
+_NUMBERS: Final = (bool, int, float, complex)
+
+
+class AggregationError(ValueError):
+    """A result that cannot be added to what was added before it, or a mean that is no model."""
+
+
+def leaves(tree: object, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The values of a tree that are no dict, list or tuple, each with its path, in order."""
+    for key, value in _children(tree):
+        if isinstance(value, dict | list | tuple):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def path_text(path: Path) -> str:
+    """A leaf's path as people write it, ``layer1.weight``: the name of its tensor in a frame."""
+    return ".".join(text_of(part) or "(a number of very many digits)" for part in path)
+
+
+def text_of(part: object) -> str | None:
+    """A key as text; None for an int of more digits than Python writes, or a tuple of one."""
+    try:
+        return str(part)
+    except ValueError:
+        return None
+
+
+class WeightedMean:
+    """Adds models in place, each with its weight; memory does not grow with their number.
+
+    ``model`` is the global model (kind WEIGHTS) from which the results come; without one the
+    first result says what there is to be averaged.  Whole models and differences from the global
+    model may be mixed.  ``dtype`` is the accumulators': with float64 the order in which float32
+    models arrive does not show in the mean.  Not thread-safe.
+    """
+
+    def __init__(self, model: DXO | None = None, *, dtype: DTypeLike = np.float64) -> None:
+        self.count = 0
+        """How many results have been added."""
+        self.weight = 0.0
+        """The sum of their weights."""
+        self._dtype = np.dtype(dtype)
+        self._difference_weight = 0.0
+        self._model = model if model is not None and model.data else None
+        self._sums: Any = None
+        if self._model is not None:
+            self._sums = self._sums_like(self._model.data)
+
+    def add(self, result: DXO, weight: float) -> None:
+        """Add a model (WEIGHTS) or its difference from the global model (WEIGHT_DIFF).
+
+        AggregationError, with nothing added, if its kind is another, its names or shapes are not
+        those of the model, or ``weight`` is no finite number above zero.
+        """
+        if result.data_kind not in (DataKind.WEIGHTS, DataKind.WEIGHT_DIFF):
+            raise AggregationError(
+                f"a DXO of kind {result.data_kind} cannot be averaged; "
+                f"{DataKind.WEIGHTS} or {DataKind.WEIGHT_DIFF} can"
+            )
+        if not 0 < weight < float("inf"):
+            raise AggregationError(f"a weight must be a finite number above zero, got {weight!r}")
+        if self.weight + weight == float("inf"):
+            raise AggregationError(f"a weight of {weight!r} makes the sum of all weights infinite")
+        difference = result.data_kind == DataKind.WEIGHT_DIFF
+        if difference and self._model is None:
+            raise AggregationError(
+                "a difference needs a global model to be added to: there is none"
+            )
+        if self._sums is None:
+            self._sums = self._sums_like(result.data)
+        pairs = self._matched(result.data)
+        for total, value in pairs:
+            total.add(value, weight)
+        self.count += 1
+        self.weight += weight
+        if difference:
+            self._difference_weight += weight
+
+    def mean(self) -> DXO:
+        """The mean as a DXO of kind WEIGHTS with the model's dtypes; the accumulators are used up.
+
+        AggregationError if nothing was added, or a value does not fit its dtype: no mean holds
+        an infinity or a NaN.
+        """
+        if self._sums is None or not self.count:
+            raise AggregationError("there is no mean of no results")
+        base = dict(leaves(self._model.data)) if self._model and self._difference_weight else {}
+
+        def finish(path: Path, total: _Sum) -> Any:
+            try:
+                return total.mean(self.weight, base.get(path), self._difference_weight)
+            except FloatingPointError as error:
+                raise AggregationError(
+                    f"the mean of {path_text(path)!r} does not fit {total.dtype}: {error}"
+                ) from error
+
+        sums, self._sums, self.count = self._sums, None, 0
+        return DXO(DataKind.WEIGHTS, _mapped(sums, finish))
+
+    def _sums_like(self, data: dict[str, Any]) -> Any:
+        def begin(path: Path, value: Any) -> _Sum:
+            dtype = _dtype(value)
+            if isinstance(value, np.ndarray) and kind_of(dtype) not in AVERAGED:
+                raise AggregationError(
+                    f"{path_text(path)!r} is an array of dtype {dtype_text(dtype)}, of which there "
+                    "is no mean"
+                )
+            return _Sum(value, self._dtype)
+
+        return _mapped(data, begin)
+
+    def _matched(self, data: dict[str, Any]) -> list[tuple[_Sum, Any]]:
+        """Each sum with the value to be added to it, after everything has been checked."""
+        sums = dict(leaves(self._sums))
+        values = dict(leaves(data))
+        if sums.keys() != values.keys():
+            lacking = sorted(map(path_text, sums.keys() - values.keys()))
+            extra = sorted(map(path_text, values.keys() - sums.keys()))
+            raise AggregationError(f"the result lacks {lacking} and has {extra} too many")
+        for path, value in values.items():
+            if not sums[path].takes(value):
+                raise AggregationError(
+                    f"{path_text(path)!r} has shape {np.shape(value)}, not {sums[path].shape}"
+                )
+        return [(sums[path], value) for path, value in values.items()]
+
+
+class _Sum:
+    """One leaf's weighted sum, and how to turn it back into what the leaf was."""
+
+    __slots__ = ("_back", "_kept", "_kind", "_mark", "_total", "dtype", "shape")
+
+    def __init__(self, value: Any, accumulator: np.dtype[Any]) -> None:
+        self._kept = value
+        self._back: Callable[[NDArray[Any]], Any] | None = None
+        self._total: NDArray[Any] | None = None
+        self.shape: tuple[int, ...] = value.shape if isinstance(value, np.ndarray) else ()
+        self.dtype = _dtype(value)
+        self._kind = kind_of(self.dtype)
+        self._mark = type(value) if isinstance(value, TorchArray | JaxArray) else None
+        if self._kind in AVERAGED:
+            self._total = np.zeros(self.shape, summed_in(self.dtype, accumulator))
+            if type(value) in _NUMBERS:
+                self._back = type(value)
+            elif isinstance(value, np.generic):
+                self._back = self.dtype.type
+            # A reference to the value would keep the file mapped in which it lies.
+            self._kept = None
+
+    def takes(self, value: Any) -> bool:
+        averaged = self._total is None or kind_of(_dtype(value)) in AVERAGED
+        return averaged and np.shape(value) == self.shape
+
+    def add(self, value: Any, weight: float) -> None:
+        if self._total is None:
+            return
+        total = self._total.reshape(-1)
+        values = np.asarray(value).reshape(-1)
+        scratch = np.empty(min(_CHUNK, total.size), total.dtype)
+        # What overflows stays infinite or becomes NaN: the mean finds it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, total.size, _CHUNK):
+                part = values[start : start + _CHUNK]
+                weighted = scratch[: part.size]
+                np.multiply(part, weight, out=weighted, dtype=total.dtype)
+                total[start : start + _CHUNK] += weighted
+
+    def mean(self, weight: float, base: Any, base_weight: float) -> Any:
+        """(sum + base_weight * base) / weight: differences count as the base plus themselves."""
+        if self._total is None:
+            return self._kept
+        if base is not None:
+            self.add(base, base_weight)
+        total, self._total = self._total, None
+        if not np.isfinite(total).all():
+            raise FloatingPointError(f"a sum of it is too large for {total.dtype}")
+        with np.errstate(over="raise", invalid="raise"):
+            total /= weight
+            if self._kind == "b":
+                cast = np.asarray(total >= 0.5)
+            elif self._kind in "iu":
+                cast = _as_integers(np.rint(total), self.dtype)
+            else:
+                cast = rounded(total, self.dtype)
+        if self._back:
+            return self._back(cast[()])
+        return cast if self._mark is None else cast.view(self._mark)
+
+
+def _as_integers(total: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Whole numbers as integers; those that are out of the dtype's range stop at its end."""
+    limits = np.iinfo(dtype)
+    # The end of the range may be no float: the nearest one is then the first that does not fit.
+    over = np.asarray(total >= limits.max)
+    cast = np.where(over, 0, np.maximum(total, limits.min)).astype(dtype)
+    cast[over] = limits.max
+    return cast
+
+
+def _dtype(value: Any) -> np.dtype[Any]:
+    """What a leaf is to be averaged as; ``object`` if it is not."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype
+    return np.asarray(value).dtype if type(value) in _NUMBERS else np.dtype(object)
+
+
+def _children(tree: object) -> Iterator[tuple[Any, Any]]:
+    if isinstance(tree, dict):
+        yield from tree.items()
+    elif isinstance(tree, list | tuple):
+        yield from enumerate(tree)
+
+
+def _mapped(tree: Any, change: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+    """The same tree with each leaf replaced by ``change(path, leaf)``."""
+    if isinstance(tree, dict):
+        return {key: _mapped(value, change, (*path, key)) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        parts = [_mapped(value, change, (*path, at)) for at, value in enumerate(tree)]
+        return parts if isinstance(tree, list) else tuple(parts)
+    return change(path, tree)
