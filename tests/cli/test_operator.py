@@ -290,12 +290,12 @@ def test_waiting_for_the_end_fetches_no_events(
     monkeypatch.setattr(server.store, "events", watched)
     server.store.add_events(job.id, "site-1", [loss(1)])
     ended = []
-    waiter = threading.Thread(target=lambda: ended.append(job.wait(30).state), name="waiter")
+    waiter = threading.Thread(target=lambda: ended.append(job.wait(60).state), name="waiter")
     waiter.start()
-    assert looked.wait(30)
+    assert looked.wait(60)
     server.store.add_events(job.id, "site-1", [loss(2)])
     server.store.set_job_state(job.id, JobState.FINISHED)
-    waiter.join(30)
+    waiter.join(60)
     assert ended == [JobState.FINISHED]
     assert fetched == []
 

@@ -18,7 +18,7 @@ from federant.pipe import LocalPipe, MemoryPipe, Message, Mode, Pipe, PipeHandle
 
 NewPipe = Callable[..., Pipe]
 
-PATIENCE = 20.0  # seconds until a test that hangs is declared broken
+PATIENCE = 60.0  # seconds until a test that hangs is declared broken
 
 
 class StandInJob:

@@ -23,7 +23,7 @@ from federant.exchange.metric_batch import (
 from federant.pipe import Message, Mode, Pipe
 from federant.testing.two_ends import unreadable
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def record(value: float) -> DXO:

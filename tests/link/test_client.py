@@ -63,7 +63,7 @@ class Scripted:
     def close(self) -> None:
         self._listening.close()
         if self._thread.ident is not None:
-            self._thread.join(10)
+            self._thread.join(60)
 
 
 @pytest.fixture

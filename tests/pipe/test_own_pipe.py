@@ -18,7 +18,7 @@ from federant.client.flare_agent import (
 from federant.exchange import HeaderKey, Shareable
 from federant.pipe import Message, Mode, Outcome, Pipe, PipeHandler, Topic
 
-LONG = 20.0
+LONG = 60.0
 READ = 0.01
 
 

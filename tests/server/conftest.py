@@ -117,7 +117,7 @@ def stage() -> Iterator[Stage]:
         thread.start()
         yield stage
         service.stop()
-        thread.join(10)
+        thread.join(60)
     assert not thread.is_alive()
 
 
@@ -148,7 +148,7 @@ def in_threads() -> Callable[[int, Callable[[int], Any]], list[Any]]:
         barrier = threading.Barrier(count)
 
         def one(number: int) -> Any:
-            barrier.wait(10)
+            barrier.wait(60)
             return act(number)
 
         with ThreadPoolExecutor(count) as pool:

@@ -66,7 +66,7 @@ def test_a_signal_ends_the_server_cleanly_though_a_site_waits_at_it(
             pass
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-        waiting.join(20)
+        waiting.join(60)
     assert answers == [()]
     assert (process.returncode, errors) == (0, "")
 

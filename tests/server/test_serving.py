@@ -15,9 +15,9 @@ def test_what_is_to_be_done_hourly_is_done_at_the_start(services: Services) -> N
     with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=service.run, args=([listening],), name="server")
         thread.start()
-        assert done.wait(30)
+        assert done.wait(60)
         service.stop()
-        thread.join(30)
+        thread.join(60)
     assert not thread.is_alive()
 
 

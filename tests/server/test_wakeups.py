@@ -7,7 +7,7 @@ from typing import Any
 
 from federant.server.wakeups import Wakeups
 
-LONG = 30.0
+LONG = 60.0
 
 
 def test_a_change_before_the_wait_is_not_lost(wakeups: Wakeups) -> None:

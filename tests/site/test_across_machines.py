@@ -157,7 +157,7 @@ def test_a_training_outlasts_a_proxy_that_closes_idle_connections(
             view = server.finish(job)
             assert view.state is JobState.FINISHED, view.error
             assert server.model(job) == server.expected(3)
-            assert trainer.wait(30) == 0
+            assert trainer.wait(60) == 0
         for site in (far, near):
             assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
         server.close()

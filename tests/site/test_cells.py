@@ -93,7 +93,7 @@ def test_a_trainer_that_dials_the_site_s_relay_takes_part_over_mutual_tls(
     view = secure_server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert secure_server.model(job) == secure_server.expected(3)
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
     told = secure_server.statuses(job)["waiting"]
     assert told.endswith("with FEDERANT_KIT naming the startup kit of agent gpu-7")
 
@@ -112,7 +112,7 @@ def test_the_site_s_daemon_and_its_relay_are_killed_and_the_trainer_goes_on(
     view = secure_server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert secure_server.model(job) == pytest.approx(secure_server.expected(20))
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
 
 
 def test_an_agent_that_is_revoked_at_the_server_is_out_at_its_site_with_and_without_the_server(
@@ -156,7 +156,7 @@ def test_a_trainer_and_its_site_who_both_only_dial_outward_meet_at_the_server(
     view = relaying_server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert relaying_server.model(job) == relaying_server.expected(3)
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
 
 
 def test_a_kit_that_names_the_server_is_enough_to_meet_there(relaying_server: Any):
@@ -168,7 +168,7 @@ def test_a_kit_that_names_the_server_is_enough_to_meet_there(relaying_server: An
     view = relaying_server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert relaying_server.model(job) == relaying_server.expected(3)
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
 
 
 def test_a_job_whose_server_has_no_relay_ends_with_what_to_do(secure_server: Any):

@@ -20,7 +20,7 @@ from federant.server.wakeups import Wakeups
 from federant.site import events as module
 from federant.site.events import EventSender
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Place:

@@ -336,7 +336,7 @@ def test_an_external_trainer_is_waited_for_and_may_come_back(server: Any, until:
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(2)
-    assert second.wait(30) == 0
+    assert second.wait(60) == 0
 
 
 def test_metrics_whose_channel_is_met_after_the_last_result_arrive(server: Any, until: Any):
@@ -373,7 +373,7 @@ def test_a_copy_of_a_sites_file_is_not_let_in_and_the_site_goes_on(server: Any, 
     copy = dataclasses.replace(site, folder=site.folder.with_name("copy"), daemon=None)
     copy.write()
     copy.start()
-    assert copy.daemon.wait(30) == 1
+    assert copy.daemon.wait(60) == 1
     said = (copy.folder / "daemon.log").read_text()
     assert "NameInUseError" in said
     assert "site-1 already runs as instance" in said
@@ -453,5 +453,5 @@ def test_an_external_trainer_joins_by_the_folder_of_its_job(
     trainer = site.start_external(*options, by="folder")
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
     assert f"FEDERANT_JOIN={site.job_folder() / 'join.toml'}" in server.statuses(job)["waiting"]

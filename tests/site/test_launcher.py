@@ -54,7 +54,7 @@ def test_a_trainer_gets_its_environment_its_folder_and_no_input(start: Start, tm
         "import os, sys; print(os.environ['COLOUR'], os.environ['FEDERANT_LAUNCH'],"
         " os.getcwd(), repr(sys.stdin.read()))"
     )
-    assert launch.wait(10) == launcher.Exit(status=0)
+    assert launch.wait(60) == launcher.Exit(status=0)
     assert launch.last_lines() == f"blue {launch.id} {tmp_path} ''"
 
 
@@ -63,7 +63,7 @@ def test_exit_status_and_last_lines_of_both_streams_are_kept(start: Start):
         "import sys; print('step 1', flush=True); print('out of memory', file=sys.stderr);"
         " sys.exit(3)"
     )
-    outcome = launch.wait(10)
+    outcome = launch.wait(60)
     assert outcome is not None
     assert str(outcome) == "exit status 3"
     assert not outcome.clean
@@ -72,7 +72,7 @@ def test_exit_status_and_last_lines_of_both_streams_are_kept(start: Start):
 
 def test_death_by_signal_is_told_by_name(start: Start):
     launch = start("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    assert str(launch.wait(10)) == "killed by signal 9 (SIGKILL)"
+    assert str(launch.wait(60)) == "killed by signal 9 (SIGKILL)"
 
 
 def test_the_end_of_a_trainer_is_called_back_once_also_if_asked_for_late(start: Start):
@@ -80,7 +80,7 @@ def test_the_end_of_a_trainer_is_called_back_once_also_if_asked_for_late(start: 
     seen: list[Launch] = []
     called = threading.Event()
     launch.on_exit(lambda ended: (seen.append(ended), called.set()))
-    assert called.wait(10)
+    assert called.wait(60)
     launch.on_exit(seen.append)
     assert seen == [launch, launch]
 
@@ -91,7 +91,7 @@ def test_a_long_log_is_rotated_and_old_parts_are_dropped(start: Start, tmp_path:
         log_bytes=50_000,
         log_files=2,
     )
-    assert launch.wait(30) == launcher.Exit(status=0)
+    assert launch.wait(60) == launcher.Exit(status=0)
     logs = sorted(path.name for path in tmp_path.glob("trainer.log*"))
     assert logs == ["trainer.log", "trainer.log.1", "trainer.log.2"]
     assert all(path.stat().st_size <= 50_000 for path in tmp_path.glob("trainer.log*"))
@@ -154,7 +154,7 @@ def test_what_a_dead_trainer_leaves_behind_is_ended_too(start: Start, tmp_path: 
     launch = start(STUBBORN_FAMILY, grace_seconds=0.1)
     pids = family(tmp_path)
     os.kill(pids[0], signal.SIGKILL)
-    assert str(launch.wait(10)) == "killed by signal 9 (SIGKILL)"
+    assert str(launch.wait(60)) == "killed by signal 9 (SIGKILL)"
     launch.stop(0.1)
     assert alive(pids) == []
 
@@ -180,7 +180,7 @@ def test_a_later_client_job_finds_a_living_trainer_and_learns_how_it_ends(
     assert found.adopted
     assert found.exit is None
     (tmp_path / "go").touch()
-    assert str(found.wait(10)) == "exit status 7"
+    assert str(found.wait(60)) == "exit status 7"
 
 
 def test_a_found_trainer_can_be_stopped(start: Start, tmp_path: Path):
@@ -195,10 +195,10 @@ def test_a_found_trainer_can_be_stopped(start: Start, tmp_path: Path):
 def test_a_trainer_that_ended_while_no_client_job_was_there_is_known_with_its_exit(
     start: Start, tmp_path: Path
 ):
-    start("import sys; sys.exit(5)").wait(10)
+    start("import sys; sys.exit(5)").wait(60)
     found = launcher.find(tmp_path / "launches")
     assert found is not None
-    assert str(found.wait(10)) == "exit status 5"
+    assert str(found.wait(60)) == "exit status 5"
 
 
 def test_nothing_is_found_where_nothing_was_started(tmp_path: Path):
@@ -211,11 +211,11 @@ def test_a_trainer_whose_keeper_was_killed_is_reported_and_ended(start: Start, t
     keeper = psutil.Process(int((launch.folder / "alive").read_text()))
     trainer = keeper.children()[0]
     keeper.kill()
-    outcome = launch.wait(10)
+    outcome = launch.wait(60)
     assert outcome is not None
     assert "keeper was killed" in str(outcome)
     launcher.end_all(tmp_path / "launches", 0.2)
-    trainer.wait(10)
+    trainer.wait(60)
     assert not trainer.is_running()
 
 

@@ -56,7 +56,7 @@ def test_a_trainer_that_started_before_there_was_a_job_takes_part(
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(3)
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
     assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
     until("the end at the site", (site.job_folder() / "ended.json").exists)
     losses = [event.value for event in job.events().events if event.tag == "loss"]
@@ -83,12 +83,12 @@ def test_a_second_job_waits_for_the_folder_until_the_first_is_over_though_its_cl
     site.let_go(1)
     view = server.finish(first)
     assert view.state is JobState.FINISHED, view.error
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
     trainer = start(site)
     view = server.finish(second)
     assert view.state is JobState.FINISHED, view.error
     assert server.model(first) == server.model(second) == server.expected(2)
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
     assert (site.box / "accepted").read_text() == "0 True\n1 True\n" * 2
 
 
@@ -159,7 +159,7 @@ def test_a_killed_trainers_task_goes_to_the_next_one_and_its_results_stay(
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(3)
-    assert second.wait(30) == 0
+    assert second.wait(60) == 0
     assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
 
 
@@ -179,7 +179,7 @@ def test_a_killed_client_job_loses_neither_its_trainer_nor_an_accepted_result(
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(3)
-    assert trainer.wait(30) == 0
+    assert trainer.wait(60) == 0
     assert (site.box / "accepted").read_text() == "0 True\n1 True\n2 True\n"
 
 

@@ -74,7 +74,7 @@ def test_a_trainer_that_ended_as_its_client_job_went_is_not_held_to_blame(superv
     until("the trainer", keeper.children)
     for process in keeper.children():
         process.kill()
-    assert first.wait(30)
+    assert first.wait(60)
     second, _, statuses = supervise()
     second.recall()
     second.begin()

@@ -23,8 +23,8 @@ _BLOCK_BYTES: Final = 64 * 1024
 _BLOCKS_ON_THE_WAY: Final = 8
 _SLICES_A_SECOND: Final = 50
 """A line with a rate takes blocks so small that about this many of them pass in a second."""
-_START_SECONDS: Final = 10.0
-_FINISH_SECONDS: Final = 5.0
+_START_SECONDS: Final = 60.0
+_FINISH_SECONDS: Final = 30.0
 
 
 class Way(Enum):

@@ -21,7 +21,7 @@ TOPIC: Final = "from_the_peer"
 """The topic of the messages that a peer makes; their data is {"number": 0, 1, ..., "values": ...},
 an array that is large enough to be worth a file."""
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 """Seconds that a peer waits for a message that was announced to it."""
 
 

@@ -16,7 +16,7 @@ OpenPipe: TypeAlias = Callable[..., Pipe]
 MakeHandler: TypeAlias = Callable[..., PipeHandler]
 StartPeer: TypeAlias = Callable[..., PeerProcess]
 
-LONG = 20.0
+LONG = 60.0
 """Seconds within which what must happen happens, however busy the machine; nothing waits it out."""
 
 SHORT = 0.05

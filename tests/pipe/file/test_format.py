@@ -7,7 +7,7 @@ from pathlib import Path
 from federant.codec import read_layout
 from federant.pipe import FilePipe, Message, Mode
 
-LONG = 20.0
+LONG = 60.0
 
 
 def names(folder: Path) -> set[str]:

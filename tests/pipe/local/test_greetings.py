@@ -21,7 +21,7 @@ from federant.pipe.local.connection import Peer
 from federant.pipe.local.greetings import checked_folder, hello, new_folder, refusal
 from federant.pipe.local.wire import Hello, Refuse, to_bytes
 
-LONG = 20.0
+LONG = 60.0
 
 
 @pytest.mark.parametrize("mode", list(Mode))

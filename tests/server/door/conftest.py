@@ -85,7 +85,7 @@ def serving_tls(kits: FederationKits) -> ServingTls:
             finally:
                 services.wakeups.close()
                 service.stop()
-                thread.join(10)
+                thread.join(60)
         assert not thread.is_alive()
 
     return serve

@@ -24,7 +24,7 @@ from federant.server.wakeups import Wakeups
 
 Link = Callable[[str], LinkClient]
 
-LONG = 30.0
+LONG = 60.0
 DATA = b"frame" * 100_000
 BLOB = blob_ref([DATA])
 

@@ -22,7 +22,7 @@ from federant.server.blobs import FolderBlobs
 from federant.server.state import JobRow, NewTask, Store
 
 API = "/api/v1"
-LONG = 30.0
+LONG = 60.0
 MODEL = b"a frame" * 1000
 
 

@@ -15,7 +15,7 @@ from federant.server.tracking.base import Place
 from federant.server.tracking.feeder import Feeder
 from federant.server.wakeups import Wakeups
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Notebook(Sink):

@@ -17,7 +17,7 @@ from federant.server.state import JobRow, Store
 from federant.server.wakeups import JOBS_TOPIC, Wakeups, events_topic
 from federant.server.workflow import Context, FedAvg, Workflow, WorkflowError
 
-LONG = 20.0
+LONG = 60.0
 ENDED = (JobState.FINISHED, JobState.FAILED, JobState.STOPPED)
 
 

@@ -123,7 +123,7 @@ class Site:
         for exchanger in self.exchangers:
             exchanger.close()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
         self.journal.close()
 
 

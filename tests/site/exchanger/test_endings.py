@@ -91,7 +91,7 @@ def test_a_trainer_that_died_and_came_back_gets_its_task_again_as_the_next_attem
 
     def start() -> None:
         if site.threads:
-            site.threads[-1].join(10)
+            site.threads[-1].join(60)
         number = site.trainer.ensured
         site.run(lambda: live(number))
 
@@ -118,7 +118,7 @@ def test_an_exception_in_a_trainer_that_is_replaced_is_another_attempt_and_no_re
 
     def start() -> None:
         for thread in site.threads:
-            thread.join(10)
+            thread.join(60)
         number = site.trainer.ensured
         site.serve(lambda agent: live(number, agent))
 
@@ -142,7 +142,7 @@ def test_a_trainer_that_left_in_peace_with_a_task_is_replaced_once(site: Site):
 
     def start() -> None:
         for thread in site.threads:
-            thread.join(10)
+            thread.join(60)
         site.serve(leave)
 
     site.trainer.start = start
@@ -236,7 +236,7 @@ def test_the_end_of_the_job_ends_the_trainers_loop_cleanly(site: Site):
     site.serve(work)
     assert exchanger.execute(task(2), weights) is not None
     exchanger.stop()
-    site.threads[0].join(10)
+    site.threads[0].join(60)
     assert ended == ["end"]
     assert exchanger.execute(task(), weights) is None
 
@@ -256,7 +256,7 @@ def test_an_abort_reaches_the_trainer_and_leaves_the_task_open_in_the_journal(si
 
     site.serve(work)
     assert exchanger.execute(task(), weights) is None
-    site.threads[0].join(10)
+    site.threads[0].join(60)
     assert ended == ["abort"]
     assert [opened.task_id for opened in site.journal.open_tasks()] == ["t1"]
 
@@ -266,7 +266,7 @@ def test_a_trainer_for_one_task_is_told_to_end_once_its_result_is_accepted(site:
     site.trainer.one_task = True
     site.serve(train)
     assert exchanger.execute(task(), weights) is not None
-    site.threads[0].join(10)
+    site.threads[0].join(60)
     assert not site.threads[0].is_alive()
     assert site.trainer.retired == 1
 

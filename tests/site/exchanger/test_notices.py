@@ -56,7 +56,7 @@ def test_a_task_that_the_trainer_does_not_ask_for_is_shown_and_told_at_its_time_
         threading.Event().wait(0.01)
     clock.ahead = 1000.0
     exchanger.trainer_ended()  # it looks again
-    ended.join(10)
+    ended.join(60)
     assert site.statuses == ["unasked"]
     (text,) = site.told
     assert "task train t1 reached the trainer" in text
@@ -76,5 +76,5 @@ def test_of_what_a_trainer_notes_the_first_of_the_task_in_hand_is_shown(site: Si
             note = {"task_id": task_id, "text": f"{task_id} {number}"}
             assert pipe.send(Message.new_request(Topic.NOTICE, note), 10)
     assert pipe.send(Message.new_reply("train", Shareable(), given.msg_id), 10)
-    running.join(10)
+    running.join(60)
     assert site.told == ["t1 0"]

@@ -31,7 +31,7 @@ def test_a_task_is_done_and_its_result_is_journaled_before_it_is_accepted(site: 
     exchanger = site.open()
     site.serve(work)
     result = exchanger.execute(task(), weights)
-    site.threads[0].join(10)
+    site.threads[0].join(60)
     assert accepted == [True]
     assert site.results == [result] == site.journal.results()
     assert result is not None
@@ -147,7 +147,7 @@ def test_what_answers_no_task_is_ignored_and_the_result_still_comes(site: Site):
 
     site.run(work)
     result = exchanger.execute(task(), weights)
-    site.threads[0].join(10)
+    site.threads[0].join(60)
     assert result is not None
     assert result.rc == ReturnCode.OK
 
@@ -162,7 +162,7 @@ def test_a_result_that_is_no_shareable_is_refused_and_reported(site: Site):
 
     site.run(work)
     rc, text = error_of(exchanger.execute(task(), weights))
-    site.threads[0].join(10)
+    site.threads[0].join(60)
     assert rc == ReturnCode.RESULT_UNREADABLE
     assert "must be a Shareable" in text
 
@@ -179,7 +179,7 @@ def test_a_return_code_that_the_server_would_not_take_is_refused_at_once(site: S
 
     site.run(work)
     code, text = error_of(exchanger.execute(task(), weights))
-    site.threads[0].join(10)
+    site.threads[0].join(60)
     assert code == ReturnCode.RESULT_UNREADABLE
     assert "a str of 1 to 200 characters" in text
 
@@ -193,7 +193,7 @@ def test_a_task_that_outlived_its_client_job_is_answered_to_the_next_one(site: S
         received = agent.get_task()
         assert received is not None
         worked.append(received.task_id)
-        go_on.wait(10)
+        go_on.wait(60)
         agent.submit_result(None)
 
     opened = site.journal.open_task("t1", 1, "train")
