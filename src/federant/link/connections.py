@@ -28,7 +28,8 @@ UNACKNOWLEDGED_SECONDS: Final = 60
 _DIALLED_UNACKNOWLEDGED_SECONDS: Final = 20
 """The same to the one that dials: it may have another address by now, and tries again at once."""
 _UNSENT_BYTES: Final = 256 << 10
-"""More the kernel does not take of what it cannot send yet: what it has taken counts as sent."""
+"""More the kernel does not take of what it cannot send yet: what it has taken counts as sent, and
+is copied from the processor's cache if it is not much."""
 
 _LOOK_SECONDS: Final = 0.1
 """How often it is looked how far the other side's acknowledgements have come."""
@@ -53,6 +54,12 @@ LIVENESS_OPTIONS: Final[tuple[Option, ...]] = (
     *_tcp("TCP_USER_TIMEOUT", UNACKNOWLEDGED_SECONDS * 1000),
 )
 """For either end of a connection; a listening socket's go over to the connections it takes."""
+
+ACCEPTED_OPTIONS: Final[list[Option]] = [
+    *LIVENESS_OPTIONS,
+    *_tcp("TCP_NOTSENT_LOWAT", _UNSENT_BYTES),
+]
+"""For the end that is dialled; a listening socket's, as those."""
 
 DIALLED_OPTIONS: Final[list[Option]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.types import ASGIApp
 
-from federant.link.connections import LIVENESS_OPTIONS
+from federant.link.connections import ACCEPTED_OPTIONS
 from federant.link.errors import LinkConfigError
 from federant.link.loopback import is_loopback
 
@@ -229,7 +229,7 @@ def _bound(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for option in LIVENESS_OPTIONS:
+        for option in ACCEPTED_OPTIONS:
             listening.setsockopt(*option)
         listening.bind((host, port))
         listening.listen(_BACKLOG)
