@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -242,8 +242,7 @@ class LinkClient:
         while hasher.size < blob.size:
             before = hasher.size
             try:
-                for chunk in self._chunks(blob, before):
-                    data[hasher.size : hasher.size + len(chunk)] = chunk
+                for chunk in self._chunks(blob, before, memoryview(data)):
                     hasher.update(chunk)
             except LinkUnavailable:
                 if hasher.size == before:
@@ -263,9 +262,9 @@ class LinkClient:
             while chunk := file.read(CHUNK_BYTES):
                 hasher.update(chunk)
             if hasher.size < blob.size:
-                for chunk in self._chunks(blob, hasher.size):
-                    file.write(chunk)
-                    hasher.update(chunk)
+                for piece in self._chunks(blob, hasher.size):
+                    file.write(piece)
+                    hasher.update(piece)
         try:
             _check(blob, hasher, self.url)
         except LinkProtocolError:
@@ -273,18 +272,30 @@ class LinkClient:
             raise
         part.replace(path)
 
-    def _chunks(self, blob: BlobRef, start: int) -> Iterable[bytes]:
-        with self._http.receive(f"{LINK_PREFIX}/blobs/{blob.digest}", start) as chunks:
-            left = blob.size - start
-            for chunk in chunks:
-                if len(chunk) > left:
-                    raise LinkProtocolError(
-                        f"blob {blob.digest} from {self.url} has more than {blob.size} bytes"
+    def _chunks(
+        self, blob: BlobRef, start: int, place: memoryview | None = None
+    ) -> Iterator[memoryview]:
+        """The blob's bytes from ``start`` on, where they belong in ``place``.
+
+        Without a place each chunk holds until the next one is asked for.
+        """
+        buffer = memoryview(bytearray(CHUNK_BYTES))
+        with self._http.receive(f"{LINK_PREFIX}/blobs/{blob.digest}", start) as incoming:
+            at = start
+            while at < blob.size:
+                size = min(CHUNK_BYTES, blob.size - at)
+                chunk = buffer[:size] if place is None else place[at : at + size]
+                count = incoming.fill(chunk)
+                at += count
+                yield chunk[:count]
+                if count < size:
+                    raise LinkUnavailable(
+                        f"blob {blob.digest} from {self.url} was cut {blob.size - at} bytes short"
                     )
-                left -= len(chunk)
-                yield chunk
-        if left:
-            raise LinkUnavailable(f"blob {blob.digest} from {self.url} was cut {left} bytes short")
+            if incoming.fill(buffer[:1]):
+                raise LinkProtocolError(
+                    f"blob {blob.digest} from {self.url} has more than {blob.size} bytes"
+                )
 
     def _post(
         self, path: str, reply: type[_Reply], body: BaseModel, *, wait_seconds: float = 0.0

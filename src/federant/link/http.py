@@ -83,6 +83,25 @@ class Answer:
     body: bytes
 
 
+class Incoming:
+    """Bytes that come, to be read while the call lasts."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def fill(self, buffer: memoryview) -> int:
+        """Put the next bytes into the buffer; fewer than it holds are the last, or were cut."""
+        # Of http.client: urllib3's reads into bytes of its own and copies them.
+        count: int = self._response._fp.readinto(buffer)  # type: ignore[attr-defined]  # noqa: SLF001
+        if self._response.length_remaining is not None:
+            self._response.length_remaining -= count
+        return count
+
+    def all(self) -> bytes:
+        """All of them; for what fits into memory twice."""
+        return b"".join(self._response.stream(CHUNK_BYTES, decode_content=False))
+
+
 class HttpCaller:
     """Calls to one server over kept connections.  Thread-safe.
 
@@ -140,15 +159,15 @@ class HttpCaller:
             return _parse(reply, self._all_of(response), self._where("PUT", path))
 
     @contextmanager
-    def receive(self, path: str, start: int = 0) -> Iterator[Iterator[bytes]]:
-        """GET bytes from place ``start`` to the end, as chunks."""
+    def receive(self, path: str, start: int = 0) -> Iterator[Incoming]:
+        """GET bytes from place ``start`` to the end."""
         headers = {"range": f"bytes={start}-"} if start else {}
         with self._request("GET", path, None, headers) as response:
             if start and response.status != 206:
                 raise LinkProtocolError(
                     f"{self._where('GET', path)} answered {response.status} to a request for a part"
                 )
-            yield response.stream(CHUNK_BYTES, decode_content=False)
+            yield Incoming(response)
 
     @contextmanager
     def _request(

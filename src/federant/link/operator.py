@@ -336,8 +336,8 @@ class Job:
 
     def event_bytes(self, seq: int) -> bytes:
         """What the event refers to: an image as a PNG file, or the whole of a long text."""
-        with self._http.receive(f"{self._path}/events/{seq}/blob") as chunks:
-            return b"".join(chunks)
+        with self._http.receive(f"{self._path}/events/{seq}/blob") as incoming:
+            return incoming.all()
 
     def stop(self) -> JobView:
         """Ask the server to end the job; its sites are told at once."""
@@ -362,8 +362,8 @@ class Job:
 
     def model_bytes(self, round: int | Literal["latest"] = "latest") -> bytes:
         """The same as the bytes of a safetensors file."""
-        with self._http.receive(f"{self._path}/models/{round}") as chunks:
-            return b"".join(chunks)
+        with self._http.receive(f"{self._path}/models/{round}") as incoming:
+            return incoming.all()
 
 
 def _plain_serial(text: str) -> str:
