@@ -258,6 +258,52 @@ def test_what_was_sent_in_one_lane_is_of_no_use_in_the_other(ends: Ends) -> None
     assert isinstance(ends.job.error, CellError)
 
 
+@settings(max_examples=40)
+@given(st.integers(0, 5), st.integers(0, 2**64 - 1), st.sampled_from(list(Lane)))
+def test_more_than_came_is_an_error_at_both_ends_and_no_less_is(
+    kits: FederationKits, sent: int, said: int, lane: Lane
+) -> None:
+    ends = Ends(kits).met()
+    for number in range(sent):
+        ends.agent.tunnel.put(lane, bytes([number]))
+    ends.settle()
+    assert ends.agent.tunnel.contents_put(lane) == ends.agent.tunnel.contents_sent(lane) == sent
+    ends.job.tunnel.require_contents(lane, min(sent, said))
+    if said > sent:
+        with pytest.raises(SealBrokenError, match=f"{sent} messages of {lane.name} came of {said}"):
+            ends.job.tunnel.require_contents(lane, said)
+        ends.settle()
+        assert isinstance(ends.agent.error, SealBrokenError)
+        assert f"came of {said}" in str(ends.agent.error)
+
+
+def test_a_relay_that_numbers_anew_cannot_hide_that_something_is_missing(ends: Ends) -> None:
+    ends.meet()
+    # It passes one packet of the handshake on as two, so that the numbers are one ahead.
+    split: list[bytes] = []
+
+    def renumbered(message: bytes) -> list[bytes]:
+        if message[8] != 1 or message[9] != Lane.EXPRESS:
+            return [message]
+        number = int.from_bytes(message[10:HEAD], "little")
+        if not split:
+            split.append(message)
+            return [message[: HEAD + 20], head_of(message, number + 1) + message[HEAD + 20 :]]
+        return [head_of(message, number + 1) + message[HEAD:]]
+
+    def head_of(message: bytes, number: int) -> bytes:
+        return message[:10] + number.to_bytes(8, "little")
+
+    ends.up = renumbered
+    ends.settle()
+    ends.agent.tunnel.put(Lane.EXPRESS, b"kept by the relay")
+    while ends.agent.tunnel.next_message() is not None:
+        pass
+    assert ends.agent.tunnel.contents_sent(Lane.EXPRESS) == 1
+    with pytest.raises(SealBrokenError, match="0 messages of EXPRESS came of 1"):
+        ends.job.tunnel.require_contents(Lane.EXPRESS, 1)
+
+
 @settings(max_examples=60)
 @given(st.binary(max_size=300), st.booleans())
 def test_hostile_bytes_are_an_error_or_nothing(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federant.cellnet import CellProtocolError
-from federant.cellnet.pieces import Piece, What, parcel_in, record_in
+from federant.cellnet.pieces import Piece, What, of_sweep, parcel_in, record_in, sweep_in
 from federant.cellnet.tunnel import (
     CHUNK_BYTES,
     EXPRESS_BYTES,
@@ -247,11 +247,34 @@ def test_hostile_bytes_are_a_protocol_error_or_nothing(junk: bytes, in_meeting: 
             assert isinstance(event, Packet | Synced | Moved)
 
 
+def test_a_lane_knows_how_much_came_also_where_it_is_not_sealed() -> None:
+    ends = Ends()
+    ends.settle()
+    ends.tunnels[0].put(Lane.EXPRESS, b"one")
+    ends.settle()
+    ends.tunnels[1].require_contents(Lane.EXPRESS, 1)
+    with pytest.raises(CellProtocolError, match="1 messages of EXPRESS came of 2"):
+        ends.tunnels[1].require_contents(Lane.EXPRESS, 2)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_a_last_piece_says_what_went_before_it(express: int, number: int) -> None:
+    piece = Piece.from_bytes(of_sweep(number, What.SWEPT).after(express).to_bytes())
+    before, swept = piece.came_after()
+    assert (before, sweep_in(swept)) == (express, number)
+
+
 @given(st.binary(max_size=200))
 def test_hostile_pieces_are_a_protocol_error(junk: bytes) -> None:
     with contextlib.suppress(CellProtocolError):
         piece = Piece.from_bytes(junk)
         assert piece.to_bytes() == junk
+    if len(junk) != 8:
+        with pytest.raises(CellProtocolError, match="holds no number"):
+            sweep_in(Piece(0, What.SWEPT, junk))
+    if len(junk) < 8:
+        with pytest.raises(CellProtocolError, match="does not say what came before it"):
+            Piece(1, What.END, junk).came_after()
     for what in (What.RECORD, What.FILE):
         with pytest.raises(CellProtocolError):
             record_in(Piece(1, what, junk))

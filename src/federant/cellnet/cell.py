@@ -36,7 +36,7 @@ from federant.cellnet.names import End, Fqcn
 from federant.cellnet.order import Order
 from federant.cellnet.owner_process import OwnerProcess
 from federant.cellnet.owner_side import OwnerSide
-from federant.cellnet.pieces import Piece, What
+from federant.cellnet.pieces import What, of_sweep
 from federant.cellnet.tunnel import Lane, Moved, Packet, Tunnel
 from federant.pipe import Mode
 from federant.pipe.local.place import Place
@@ -77,7 +77,7 @@ class Cell:
             order.spool_bytes,
             self._tunnel,
             wake=self._note,
-            on_swept=self._tell_swept,
+            on_swept=self._on_swept,
         )
         self._sweeps: set[int] = set()
         self._connection: ClientConnection | None = None
@@ -335,9 +335,12 @@ class Cell:
             self._tell_swept(number)
             return
         self._sweeps.add(number)
-        piece = Piece(0, What.SWEEP, number.to_bytes(8, "little"))
-        self._tunnel.put(Lane.EXPRESS, piece.to_bytes())
+        self._tunnel.put(Lane.EXPRESS, of_sweep(number, What.SWEEP).to_bytes())
         self._note()
+
+    def _on_swept(self, number: int) -> None:
+        if number in self._sweeps:
+            self._tell_swept(number)
 
     def _tell_swept(self, number: int) -> None:
         self._sweeps.discard(number)

@@ -15,7 +15,16 @@ from collections.abc import Callable
 from typing import Final
 
 from federant.cellnet.errors import CellProtocolError
-from federant.cellnet.pieces import Piece, What, is_clean, of_end, parcel_in, record_in
+from federant.cellnet.pieces import (
+    Piece,
+    What,
+    is_clean,
+    of_end,
+    of_sweep,
+    parcel_in,
+    record_in,
+    sweep_in,
+)
 from federant.cellnet.session import Session
 from federant.cellnet.tunnel import Lane, Packet, Tunnel
 from federant.pipe import Mode, PipeBusyError, PipeProtocolError
@@ -67,7 +76,7 @@ class OwnerSide:
         self._listener: socket.socket | None = None
         self._session: Session | None = None
         self._guest: Connection | None = None  # not greeted yet
-        self._sessions = 0
+        self._sessions = 0  # the number of the one that was opened last
         self._owner_gone = False
         self._peer_ready = True  # whether the other cell's owner takes another session
         self._held = 0  # express packets that the owner is too slow for
@@ -99,6 +108,8 @@ class OwnerSide:
         self._peers += 1
         self._peer_ready = True
         self._held = 0
+        if self._place.mode is Mode.ACTIVE:
+            self._sessions = 0  # another agent's cell begins to count anew
         if self._session is not None:
             if why and not self._session.ending:
                 self._session.connection.post(Refuse("broken", why[:LONGEST_ERROR]))
@@ -190,6 +201,7 @@ class OwnerSide:
         self._sessions += 1
         session = self._begin(self._sessions, guest)
         self._tunnel.put(Lane.EXPRESS, Piece(session.number, What.OPEN).to_bytes())
+        session.opens_after = self._tunnel.contents_put(Lane.EXPRESS)
         self._read(session)
 
     # -- sessions ----------------------------------------------------------------------------------
@@ -219,9 +231,10 @@ class OwnerSide:
         """The agent has connected at its side, so the client job's cell does here."""
         if self._session is not None:
             self._end_session(self._session, clean=False)
+        self._sessions = number
         came = None if self._owner_gone else sockets.connect(self._place.socket)
         if came is None:  # it is closing
-            self._tunnel.put(Lane.BULK, of_end(number, clean=False).to_bytes())
+            self._put_last(of_end(number, clean=False))
             return
         connection = Connection(came, self._new_folder())
         channel, folder = self._place.channel, connection.own_folder
@@ -349,14 +362,19 @@ class OwnerSide:
             # Not before: the next session's messages must not overtake this one's.
             self._end_session(session, clean=False)
 
-    def sweep(self, number: bytes) -> None:
+    def _put_last(self, piece: Piece) -> None:
+        """Where no session is, there is nothing of which it would have to be the last."""
+        sent = self._tunnel.contents_sent(Lane.EXPRESS)
+        self._tunnel.put(Lane.BULK, piece.after(sent).to_bytes())
+
+    def sweep(self, number: int) -> None:
         """What the owner has sent until now is to be followed by SWEPT."""
         session = self._session
-        piece = Piece(0, What.SWEPT, number)
+        piece = of_sweep(number, What.SWEPT)
         if session is not None and not session.ending:
             self._read(session)
         if session is None:
-            self._tunnel.put(Lane.BULK, piece.to_bytes())
+            self._put_last(piece)
         else:
             session.take_last(piece)
         self._wake()
@@ -367,12 +385,19 @@ class OwnerSide:
         """A packet of the other cell; large messages go on in `carry`."""
         piece = Piece.from_bytes(packet.body)
         if packet.lane is Lane.BULK:
+            if piece.what in (What.END, What.SWEPT):
+                express, piece = piece.came_after()
+                self._tunnel.require_contents(Lane.EXPRESS, express)
+            if piece.session > self._sessions:
+                self._tunnel.refuse(
+                    Lane.BULK, f"a {piece.what.name} piece came before its session was opened"
+                )
             self._large.put_nowait((self._peers, piece))
             return
         if piece.what is What.OPEN and self._place.mode is Mode.ACTIVE:
             self._dial(piece.session)
         elif piece.what is What.SWEEP:
-            self.sweep(piece.content)
+            self.sweep(sweep_in(piece))
         elif piece.what is What.RECORD:
             self._post(piece)
         else:
@@ -413,7 +438,7 @@ class OwnerSide:
 
     def _take_large(self, piece: Piece) -> None:
         if piece.what is What.SWEPT:
-            self._on_swept(int.from_bytes(piece.content[:8], "little"))
+            self._on_swept(sweep_in(piece))
         elif piece.what is What.RECORD:
             self._post(piece)
         elif piece.what is What.READY:

@@ -23,16 +23,22 @@ class What(IntEnum):
     """A message whose frame follows in chunks."""
     CHUNK = 3
     END = 4
-    """The owner's end of the connection is closed; the content says whether it said goodbye."""
+    """The owner's end of the connection is closed; the content says whether it said goodbye.
+
+    It and SWEPT come after everything that was sent before, so their contents begin with how many
+    contents of the express lane that was.
+    """
     SWEEP = 5
-    """Asks for SWEPT once all that the owner has sent until now is under way."""
+    """Asks for SWEPT once all that the owner has sent until now is under way; by a number."""
     SWEPT = 6
+    """Answers with that number."""
     READY = 7
     """Follows the END of a client job that is there nevertheless: another session may be opened."""
 
 
 _HEAD: Final = struct.Struct("<IB")
 _GOODBYE: Final = {True: b"\1", False: b"\0"}
+_NUMBER: Final = struct.Struct("<Q")
 
 
 class Piece(NamedTuple):
@@ -53,6 +59,17 @@ class Piece(NamedTuple):
             raise CellProtocolError(f"a piece of unknown kind {what} came")
         return cls(session, What(what), data[_HEAD.size :])
 
+    def after(self, express: int) -> Piece:
+        """The same, as it goes out after so many contents of the express lane."""
+        return self._replace(content=_NUMBER.pack(express) + self.content)
+
+    def came_after(self) -> tuple[int, Piece]:
+        """What `after` was given, and was told; CellProtocolError for what it has not made."""
+        if len(self.content) < _NUMBER.size:
+            raise CellProtocolError(f"a {self.what.name} piece does not say what came before it")
+        (express,) = _NUMBER.unpack_from(self.content)
+        return express, self._replace(content=self.content[_NUMBER.size :])
+
 
 def of_record(session: int, record: Parcel | Read) -> Piece:
     return Piece(session, What.RECORD, to_bytes(record))
@@ -69,6 +86,19 @@ def of_end(session: int, *, clean: bool) -> Piece:
 
 def is_clean(piece: Piece) -> bool:
     return piece.content == _GOODBYE[True]
+
+
+def of_sweep(number: int, what: What) -> Piece:
+    """SWEEP, or SWEPT, of that number."""
+    return Piece(0, what, _NUMBER.pack(number))
+
+
+def sweep_in(piece: Piece) -> int:
+    """CellProtocolError if no number is in it."""
+    if len(piece.content) != _NUMBER.size:
+        raise CellProtocolError(f"a {piece.what.name} piece holds no number")
+    (number,) = _NUMBER.unpack(piece.content)
+    return int(number)
 
 
 def record_in(piece: Piece) -> Parcel | Read:

@@ -1,7 +1,8 @@
 """TLS from cell to cell: a relay can neither read nor change what it passes on; no input or output.
 
-What it can do is what a cut can, and more quietly: the last small messages before a lane's end, if
-nobody waits for an answer to them, it may drop unnoticed.
+What it can do is what a cut can: keep things back, and say meanwhile that they have arrived. But a
+session's end says, in its lane and under its seal, how much went before it in the other lane: so no
+end of which something is missing is taken for a clean one.
 
 Each lane of a tunnel is a TLS connection of its own, above the tunnel's numbers: a cut needs no new
 handshake, what is sent again is the same ciphertext, and what is small still overtakes what is

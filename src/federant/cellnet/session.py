@@ -53,6 +53,8 @@ class Session:
     """Whether the owner's end is closed: what it has sent is still carried."""
     paused: bool = False
     """Whether the owner is not read for now."""
+    opens_after: int = 0
+    """Before anything large goes out, so many contents of the express lane do: the last is OPEN."""
     _outgoing: deque[_Outgoing] = field(default_factory=deque)
     _offset: int = 0
     _carried: int = 0
@@ -84,12 +86,14 @@ class Session:
     def pump(self) -> bool:
         """Puts more into the tunnel, as far as it has room; True once the session's end is put."""
         ended = False
+        if self.tunnel.contents_sent(Lane.EXPRESS) < self.opens_after:
+            return ended
         while self._outgoing and self.tunnel.has_room(Lane.BULK):
             item = self._outgoing[0]
             if isinstance(item, Last):
                 if not self.tunnel.is_sent(Lane.EXPRESS):
                     break
-                self._put(item.piece)
+                self._put(item.piece.after(self.tunnel.contents_sent(Lane.EXPRESS)))
                 self._outgoing.popleft()
                 ended = ended or item.piece.what is What.END
             elif not item.file:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from federant.cellnet.errors import CellProtocolError, SealBrokenError
 
@@ -84,10 +84,14 @@ class _State:
     """Number and size of what it is not known to have consumed."""
     bytes_under_way: int = 0
     put: int = 0
+    handshakes: int = 0
+    """How many of what was put are the seal's own; they come before all contents."""
     sent: int = 0
     bytes_sent: int = 0
     """Of what is under way, how much went out in this meeting or came in an earlier one."""
     received: int = 0
+    opened: int = 0
+    """How many contents have come."""
     consumed: int = 0
     told: int = 0
 
@@ -153,6 +157,16 @@ class Tunnel:
         if state.waiting:
             return False
         return not state.kept or (self._synced and state.sent == state.put)
+
+    def contents_put(self, lane: Lane) -> int:
+        """How much was put into the lane since this other end was met first."""
+        state = self._lanes[lane]
+        return state.put - state.handshakes + len(state.waiting)
+
+    def contents_sent(self, lane: Lane) -> int:
+        """How much of that went out: what is put into the other lane now comes after it."""
+        state = self._lanes[lane]
+        return max(state.sent - state.handshakes, 0)
 
     def is_consumed(self, lane: Lane) -> bool:
         """Whether the other end is done with everything in the lane."""
@@ -230,10 +244,33 @@ class Tunnel:
         elif len(body) > PACKET_BYTES:
             raise CellProtocolError(f"a packet of {len(body)} bytes came")
         elif number > self._lanes[lane].received + 1:
-            self._miss(lane, number)
+            # A relay passes on in order what it is given.
+            due = self._lanes[lane].received + 1
+            self.refuse(lane, f"packet {number} of {lane.name} came where {due} was due")
         elif number == self._lanes[lane].received + 1:
             self._lanes[lane].received = number
             yield from self._opened(lane, body)
+
+    def require_contents(self, lane: Lane, number: int) -> None:
+        """SealBrokenError if less came in the lane than the other end says, under its seal, to have
+        sent; CellProtocolError without one.
+
+        Numbers and acknowledgements are the relay's to write, and contents are not.
+        """
+        opened = self._lanes[lane].opened
+        if opened < number:
+            self.refuse(
+                lane, f"{opened} messages of {lane.name} came of {number} that the other cell sent"
+            )
+
+    def refuse(self, lane: Lane, text: str) -> NoReturn:
+        """What came is not what a cell has sent: lets the other one know, and raises that."""
+        state = self._lanes[lane]
+        if state.seal is None:
+            raise CellProtocolError(text)
+        state.seal.refuse(text)
+        self._add_due(state)
+        raise SealBrokenError(text)
 
     def consumed(self, lane: Lane) -> None:
         """The oldest packet of that lane that was received and not consumed is done with."""
@@ -245,6 +282,7 @@ class Tunnel:
     def _opened(self, lane: Lane, body: bytes) -> Iterator[Packet | Synced]:
         state = self._lanes[lane]
         if state.seal is None:
+            state.opened += 1
             yield Packet(lane, body)
             return
         try:
@@ -252,6 +290,7 @@ class Tunnel:
         finally:
             self._add_due(state)
         if content is not None:
+            state.opened += 1
             yield Packet(lane, content)
             return
         self.consumed(lane)
@@ -262,19 +301,10 @@ class Tunnel:
         if self.synced:
             yield Synced()
 
-    def _miss(self, lane: Lane, number: int) -> None:
-        """A relay passes on in order what it is given."""
-        state = self._lanes[lane]
-        text = f"packet {number} of {lane.name} came where {state.received + 1} was due"
-        if state.seal is None:
-            raise CellProtocolError(text)
-        state.seal.refuse(text)
-        self._add_due(state)
-        raise SealBrokenError(text)
-
     def _add_due(self, state: _State) -> None:
         due = state.seal.due() if state.seal is not None else b""
         if due:
+            state.handshakes += 1
             self._add(state, due)
 
     def _add(self, state: _State, body: bytes) -> None:

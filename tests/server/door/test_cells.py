@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 
 from federant.link.certificate import read_certificate
+from federant.link.identity import Role
 from federant.link.kit import Kit
 from federant.link.operator import connect
 from federant.pipe import CellPipe, Message, Mode, PeerGoneError, PipeRefusedError
 from federant.provision import FederationKits
 from federant.server.cells import CellConnection
+from federant.server.door.peers import peer_of
 from federant.server.routes.services import Services
 from federant.testing.fault_proxy import FaultProxy, Way
 from federant.testing.two_ends import LONG, TASK, in_thread, pass_on, receive, request
@@ -137,6 +141,64 @@ def test_a_server_that_changes_what_it_passes_on_is_an_error_at_both_ends(
     in_thread(agent.send, Message.new_request("train", np.zeros(500_000)), LONG)
     assert "what came is not what the other cell has sent" in hearing.result(2 * LONG)
     assert "did not reach the other one as it was" in parting_of(agent)
+
+
+class Forger:
+    """A server that keeps the small messages for a client job, and says that they have arrived."""
+
+    HEAD = struct.Struct("<QBBQ")
+    PACKET, ACK, EXPRESS = 1, 2, 0
+    HANDSHAKE = 2
+    """Packets of the agent's in a lane before the first message."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kept = threading.Event()
+        self._agent: CellConnection | None = None
+        self._pass_on = CellConnection.send
+
+        async def send(connection: CellConnection, message: Any, **_: Any) -> None:
+            await self.pass_on(connection, message)
+
+        monkeypatch.setattr(CellConnection, "send", send)
+
+    async def pass_on(self, receiver: CellConnection, message: Any) -> None:
+        peer = peer_of(receiver.transport)
+        if peer is None or peer.identity is None or peer.identity.role is Role.AGENT:
+            self._agent = receiver
+        elif isinstance(message, bytes):
+            meeting, kind, lane, number = self.HEAD.unpack_from(message)
+            is_small = (kind, lane) == (self.PACKET, self.EXPRESS) and number > self.HANDSHAKE
+            if is_small and self._agent is not None:
+                forged = self.HEAD.pack(meeting, self.ACK, self.EXPRESS, number)
+                await self._pass_on(self._agent, forged)
+                self.kept.set()
+                return
+        await self._pass_on(receiver, message)
+
+
+def test_a_server_that_keeps_the_last_small_messages_cannot_let_the_end_look_clean(
+    pair: tuple[CellPipe, CellPipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, job = pair
+    forger = Forger(monkeypatch)
+    job.send(request(2), 0)
+    receive(agent)
+    for number in (3, 4):
+        agent.send(request(number), 0)
+    assert forger.kept.wait(LONG)
+    agent.close()
+    assert "messages of EXPRESS came of" in parting_of(job)
+
+
+def test_a_server_that_keeps_the_beginning_cannot_let_what_is_large_get_lost(
+    new_cell: NewCell, relay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Forger(monkeypatch)
+    agent, job = new_cell(Mode.ACTIVE, relay), new_cell(Mode.PASSIVE, relay)
+    agent.open(TASK)
+    job.open(TASK)
+    in_thread(agent.send, Message.new_request("train", np.zeros(500_000)), LONG)
+    assert "a FILE piece came before its session was opened" in parting_of(agent)
 
 
 def test_a_cut_in_the_middle_of_a_transfer_is_gone_on_from(new_cell: NewCell, relay: str) -> None:
