@@ -21,7 +21,15 @@ from federant.link.operator_messages import JobView
 from federant.provision import FederationKits, make_federation
 
 TRAINER = Path(__file__).with_name("trainer.py")
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Also of one that nobody has waited for yet."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def until(what: str, look: Callable[[], object]) -> None:
@@ -44,8 +52,8 @@ class Site:
     settings: str = ""
     patience: float = 20.0
     """Seconds that its trainer waits for a lost client job."""
-    grace: float = 1.0
-    """Seconds that its trainer has to end once the job has."""
+    grace: float = 30.0
+    """Seconds that its trainer has to end once the job has; one that is held takes them all."""
     daemon: subprocess.Popen[bytes] | None = None
     kit: Path | None = None
     """Without it there is no TLS."""
@@ -125,7 +133,9 @@ class Site:
         return folder
 
     def client_job(self) -> psutil.Process:
-        return psutil.Process(int((self.job_folder() / "alive").read_text()))
+        alive = self.job_folder() / "alive"
+        until(f"the client job of {self.name}", alive.read_text)  # empty while it is being started
+        return psutil.Process(int(alive.read_text()))
 
     def processes(self) -> list[psutil.Process]:
         """Every process that has to do with this site."""
@@ -223,10 +233,20 @@ class Server:
         """The last text of each state that the sites told of."""
         return {event.tag: event.text for event in job.events().events if event.kind == "STATUS"}
 
+    def told(self, job: Job, state: str) -> str:
+        """The last text of that state, once there is one: such news are on a way of their own."""
+        until(f"news that it is {state}", lambda: state in self.statuses(job))
+        return self.statuses(job)[state]
+
 
 @pytest.fixture(name="until")
 def until_fixture() -> Callable[[str, Callable[[], object]], None]:
     return until
+
+
+@pytest.fixture
+def until_ended() -> Callable[[psutil.Process], None]:
+    return lambda process: until(f"the end of {process}", lambda: has_ended(process))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from federant.client import FlareAgentWithCellPipe
 from federant.pipe import PipeError
 agent = FlareAgentWithCellPipe(
     agent_id="gpu-7", site_name="site-1", root_url=sys.argv[1], secure_mode=True,
-    workspace_dir=sys.argv[2], heartbeat_interval=0.5, heartbeat_timeout=2.0,
+    workspace_dir=sys.argv[2], heartbeat_interval=0.5, heartbeat_timeout=120.0,
 )
 try:
     with agent:
@@ -94,7 +94,7 @@ def test_a_trainer_that_dials_the_site_s_relay_takes_part_over_mutual_tls(
     assert view.state is JobState.FINISHED, view.error
     assert secure_server.model(job) == secure_server.expected(3)
     assert trainer.wait(60) == 0
-    told = secure_server.statuses(job)["waiting"]
+    told = secure_server.told(job, "waiting")
     assert told.endswith("with FEDERANT_KIT naming the startup kit of agent gpu-7")
 
 
@@ -131,8 +131,9 @@ def test_an_agent_that_is_revoked_at_the_server_is_out_at_its_site_with_and_with
     secure_server.operator.revoke(read_certificate(kit.certificate).serial, "a drill")
     said = live.stdout.readline().decode()
     assert "certificate_revoked: the certificate of agent gpu-7 of site site-1" in said
-    denials = [line for line in log.read_text().splitlines() if "denied" in line]
-    assert "fqcn='site-1.gpu-7.agent' reason=certificate_revoked" in denials[0]
+    until("the denial", lambda: "denied" in log.read_text())
+    denied = next(line for line in log.read_text().splitlines() if "denied" in line)
+    assert "fqcn='site-1.gpu-7.agent' reason=certificate_revoked" in denied
 
     secure_server.kill()
     site.stop()

@@ -51,8 +51,7 @@ def test_a_trainer_killed_in_mid_round_is_told_with_its_cause_and_the_round_goes
     assert view.state is JobState.FINISHED, view.error
     # Of round 1 only the other site's result: (0 / 2 + 1.5) / 2 + 2.
     assert server.model(job) == 1.5 / 2 + other.step
-    told = server.statuses(job)
-    cause, _, words = told["died"].partition("\n")
+    cause, _, words = server.told(job, "died").partition("\n")
     assert cause == "killed by signal 9 (SIGKILL)"
     assert "joined site-1" in words
     failure = next(event.text for event in job.events().events if "TRAINER_DIED" in event.text)
@@ -75,7 +74,7 @@ def test_a_trainer_killed_in_mid_round_is_restarted_and_the_model_is_the_same(
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(3)
     assert site.trainer_pid(1) != killed.pid
-    assert "killed by signal 9 (SIGKILL); start 1 of 3 again" in server.statuses(job)["restarted"]
+    assert "killed by signal 9 (SIGKILL); start 1 of 3 again" in server.told(job, "restarted")
 
 
 def test_an_exception_in_a_trainer_that_is_restarted_costs_nothing(server: Any):
@@ -84,7 +83,7 @@ def test_an_exception_in_a_trainer_that_is_restarted_costs_nothing(server: Any):
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(3)
-    assert "exit status 1; start 1 of 3 again" in server.statuses(job)["restarted"]
+    assert "exit status 1; start 1 of 3 again" in server.told(job, "restarted")
     log = (site.job_folder() / "trainer.log").read_text()
     assert "ArithmeticError: the loss is no number" in log
 
@@ -104,7 +103,7 @@ def test_daemon_and_client_job_killed_together_find_their_work_again(server: Any
     site.kill()
     site.client_job().kill()
     site.start()
-    until("the next client job", lambda: "adopted" in server.statuses(job))
+    server.told(job, "adopted")
     site.let_go(1)
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
@@ -129,20 +128,20 @@ def test_everything_at_a_site_killed_at_once_finds_its_work_again(server: Any, u
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert server.model(job) == server.expected(3)
-    assert "its keeper was killed" in server.statuses(job)["lost"]
+    assert "its keeper was killed" in server.told(job, "lost")
 
 
 def test_a_trainer_that_no_client_job_comes_back_to_ends_and_is_not_to_blame(
-    server: Any, until: Any
+    server: Any, until_ended: Any
 ):
-    site = server.site(patience=0.5)
+    site = server.site(patience=5.0)
     job = server.submit(rounds=2)
     site.hold(1)
     trainer = site.trainer(1)
     site.kill()
     site.client_job().kill()
     site.let_go(1)
-    until("the end of the trainer", lambda: not trainer.is_running())
+    until_ended(trainer)
     assert "AgentPeerGoneException" in (site.job_folder() / "trainer.log").read_text()
     site.start()
     view = server.finish(job)
@@ -150,8 +149,10 @@ def test_a_trainer_that_no_client_job_comes_back_to_ends_and_is_not_to_blame(
     assert server.model(job) == server.expected(2)
 
 
-def test_a_job_that_ended_while_its_site_was_dead_leaves_no_spool(server: Any, until: Any):
-    site = server.site()
+def test_a_job_that_ended_while_its_site_was_dead_leaves_no_spool(
+    server: Any, until: Any, until_ended: Any
+):
+    site = server.site(grace=1.0)
     site.hold(0)
     job = server.submit(rounds=1)
     trainer = site.trainer(0)
@@ -163,7 +164,7 @@ def test_a_job_that_ended_while_its_site_was_dead_leaves_no_spool(server: Any, u
     site.start()
     until("the end at the site", (site.job_folder() / "ended.json").exists)
     assert not (site.job_folder() / "pipe").exists()
-    assert not trainer.is_running()
+    until_ended(trainer)
 
 
 def test_a_job_that_a_site_has_no_room_for_fails_there_and_the_site_goes_on(server: Any):
@@ -200,7 +201,7 @@ def test_a_client_job_killed_in_mid_round_is_replaced_and_its_trainer_adopted(
     trainer = site.trainer(1)
     killed = site.client_job()
     killed.kill()
-    until("the next client job", lambda: "adopted" in server.statuses(job))
+    server.told(job, "adopted")
     assert site.client_job().pid != killed.pid
     site.let_go(1)
     view = server.finish(job)
@@ -259,13 +260,13 @@ def test_a_server_killed_in_mid_round_goes_on_with_the_sites_as_they_are(server:
     assert site.trainer_pid(2) == trainer.pid
 
 
-def test_a_site_that_went_down_in_mid_round_goes_on_when_it_is_back(server: Any, until: Any):
+def test_a_site_that_went_down_in_mid_round_goes_on_when_it_is_back(server: Any, until_ended: Any):
     site = server.site("", "stubborn")
     site.hold(1)
     job = server.submit(rounds=3)
     trainer = site.trainer(1)
     assert site.stop() == 0
-    assert not trainer.is_running()
+    until_ended(trainer)
     assert site.processes() == []
     (site.box / "round-1").unlink()
     site.let_go(1)
@@ -276,7 +277,7 @@ def test_a_site_that_went_down_in_mid_round_goes_on_when_it_is_back(server: Any,
 
 
 def test_a_client_job_that_cannot_live_is_given_up_and_its_trainer_ended(server: Any, until: Any):
-    site = server.site()
+    site = server.site(grace=1.0)
     site.hold(0)
     job = server.submit(rounds=1)
     trainer = site.trainer(0)
@@ -289,15 +290,15 @@ def test_a_client_job_that_cannot_live_is_given_up_and_its_trainer_ended(server:
     until("the end of the trainer", lambda: not trainer.is_running())
 
 
-def test_a_stopped_job_ends_its_trainer_in_mid_round(server: Any, until: Any):
-    site = server.site()
+def test_a_stopped_job_ends_its_trainer_in_mid_round(server: Any, until: Any, until_ended: Any):
+    site = server.site(grace=1.0)
     site.hold(0)
     job = server.submit(rounds=1)
     trainer = site.trainer(0)
     job.stop()
     view = server.finish(job)
     assert view.state is JobState.STOPPED
-    until("the end of the trainer", lambda: not trainer.is_running())
+    until_ended(trainer)
     until("the end of its processes", lambda: len(site.processes()) == 1)
 
 
@@ -397,8 +398,7 @@ def test_a_result_that_does_not_fit_is_told_to_trainer_and_operator_in_the_same_
     view = server.finish(job)
     assert view.state is JobState.FAILED
     assert f"site-1: {words}" in view.error
-    until("the site's word", lambda: "result" in server.statuses(job))
-    assert server.statuses(job)["result"].startswith(words)
+    assert server.told(job, "result").startswith(words)
     until("the end of the trainer", (site.job_folder() / "ended.json").exists)
     # The client job had taken it, and the server judged it later.
     assert (site.box / "accepted").read_text() == "0 True\n1 True\n"
@@ -411,8 +411,7 @@ def test_a_trainer_that_dies_on_import_is_told_at_once_with_its_traceback(server
     server.site("", "bad-import")
     server.site().kill()
     job = server.submit(rounds=1)  # waits for the other site: there is no task to fail
-    until("the news", lambda: "died" in server.statuses(job))
-    text = server.statuses(job)["died"]
+    text = server.told(job, "died")
     assert text.startswith("exit status 1\n")
     assert "import no_such_package" in text
     assert "ModuleNotFoundError: No module named 'no_such_package'" in text
@@ -454,4 +453,4 @@ def test_an_external_trainer_joins_by_the_folder_of_its_job(
     view = server.finish(job)
     assert view.state is JobState.FINISHED, view.error
     assert trainer.wait(60) == 0
-    assert f"FEDERANT_JOIN={site.job_folder() / 'join.toml'}" in server.statuses(job)["waiting"]
+    assert f"FEDERANT_JOIN={site.job_folder() / 'join.toml'}" in server.told(job, "waiting")

@@ -73,8 +73,7 @@ def test_a_second_job_waits_for_the_folder_until_the_first_is_over_though_its_cl
     first = server.submit(rounds=2)
     site.trainer(1)
     second = server.submit(rounds=2)
-    until("the notice", lambda: "waiting" in server.statuses(second))
-    told = server.statuses(second)["waiting"]
+    told = server.told(second, "waiting")
     assert f"job {first.id} has the pipe_folder {site.folder / 'shared'} of site site-1" in told
     assert "With {job} in pipe_folder, in the site's file, each job has a folder of its own" in told
     (part,) = second.view().sites
@@ -101,7 +100,7 @@ def test_a_job_that_waits_for_the_folder_may_be_stopped(
     first = server.submit(rounds=2)
     site.trainer(1)
     second = server.submit(rounds=2)
-    until("the notice", lambda: "waiting" in server.statuses(second))
+    server.told(second, "waiting")
     second.stop()
     assert server.finish(second).state is JobState.STOPPED
     site.let_go(1)
