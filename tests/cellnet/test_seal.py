@@ -76,6 +76,7 @@ class Ends:
         self.passed: list[bytes] = []
         self.up: Relay = faithful
         """What becomes of what the agent's cell sends."""
+        self.down: Relay = faithful
         self.meetings = 0
 
     def meet(self) -> None:
@@ -90,7 +91,7 @@ class Ends:
             for sender, receiver in ((self.agent, self.job), (self.job, self.agent)):
                 while (message := sender.tunnel.next_message()) is not None:
                     busy = True
-                    for one in self.up(message) if sender is self.agent else [message]:
+                    for one in (self.up if sender is self.agent else self.down)(message):
                         self.passed.append(one)
                         receiver.take(one)
 
@@ -291,11 +292,17 @@ def test_a_relay_that_numbers_anew_cannot_hide_that_something_is_missing(ends: E
             return [message[: HEAD + 20], head_of(message, number + 1) + message[HEAD + 20 :]]
         return [head_of(message, number + 1) + message[HEAD:]]
 
+    def acknowledged(message: bytes) -> list[bytes]:
+        number = int.from_bytes(message[10:HEAD], "little")
+        is_ack = message[8] == 2 and message[9] == Lane.EXPRESS
+        return [head_of(message, max(number - 1, 0)) if is_ack else message]
+
     def head_of(message: bytes, number: int) -> bytes:
         return message[:10] + number.to_bytes(8, "little")
 
-    ends.up = renumbered
+    ends.up, ends.down = renumbered, acknowledged
     ends.settle()
+    assert ends.agent.error is ends.job.error is None
     ends.agent.tunnel.put(Lane.EXPRESS, b"kept by the relay")
     while ends.agent.tunnel.next_message() is not None:
         pass
