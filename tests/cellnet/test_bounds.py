@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from federant.cellnet import words
 from federant.cellnet.admission import Admission
 from federant.cellnet.dial import MESSAGE_BYTES
-from federant.cellnet.guests import MAX_HEAD_BYTES, MOST_NEWCOMERS, MOST_OF_ONE, Guests
+from federant.cellnet.guests import MAX_HEAD_BYTES, MOST_NEWCOMERS, MOST_OF_AGENT, Guests
 from federant.cellnet.relay import RelayThread
 from federant.link.kit import Kit
 from federant.link.tls import client_context
@@ -177,13 +177,13 @@ def test_with_one_certificate_there_are_so_many_connections_and_others_come_in_a
     tls_relay: str, agent_kit: Kit, denials: Denials, meet: Callable[[str], None]
 ) -> None:
     with ExitStack() as open_ones:
-        for _ in range(MOST_OF_ONE):
+        for _ in range(MOST_OF_AGENT):
             open_ones.enter_context(web_socket(tls_relay, agent_kit))
         with pytest.raises(InvalidStatus) as refused:
             web_socket(tls_relay, agent_kit)
         meet(tls_relay)
     assert refused.value.response.status_code == 429
-    wanted = f"there are {MOST_OF_ONE} connections with that certificate, which is the most"
+    wanted = f"there are {MOST_OF_AGENT} connections with that certificate, which is the most"
     assert wanted in bytes(refused.value.response.body or b"").decode()
     assert wanted in denials()
 
@@ -198,9 +198,9 @@ def test_all_together_take_half_of_the_descriptors_at_most(monkeypatch: pytest.M
 
     for guest in (One(), One()):
         guests.came(guest)  # type: ignore[arg-type]
-    assert guests.refusal(guest, MOST_OF_ONE).startswith("there are 1 connections, half of")  # type: ignore[arg-type]
+    assert guests.refusal(guest, MOST_OF_AGENT).startswith("there are 1 connections, half of")  # type: ignore[arg-type]
     guests.left(guest)  # type: ignore[arg-type]
-    assert guests.refusal(guest, MOST_OF_ONE) == ""  # type: ignore[arg-type]
+    assert guests.refusal(guest, MOST_OF_AGENT) == ""  # type: ignore[arg-type]
 
 
 def join_of(fqcn: str) -> str:

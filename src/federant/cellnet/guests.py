@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 MOST_NEWCOMERS: Final = 64
 """Connections at a time on which nobody has joined yet."""
-MOST_OF_ONE: Final = 16
+MOST_OF_AGENT: Final = 16
 """Connections with one certificate of an agent: it needs two, and more while it is not known yet
 that old ones are gone."""
 MOST_OF_SITE: Final = 512

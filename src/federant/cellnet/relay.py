@@ -33,7 +33,7 @@ from federant.cellnet.dial import (
     PONG_SECONDS,
 )
 from federant.cellnet.errors import CellProtocolError, CellRefused
-from federant.cellnet.guests import MOST_OF_ONE, MOST_OF_SITE, Guest, Guests
+from federant.cellnet.guests import MOST_OF_AGENT, MOST_OF_SITE, Guest, Guests
 from federant.cellnet.names import End, Fqcn
 from federant.link.identity import Identity, Role
 
@@ -147,7 +147,7 @@ class Relay:
             return connection.respond(HTTPStatus.FORBIDDEN, f"{error}\n")
         if isinstance(connection, Guest):
             is_agent = identity is not None and identity.role is not Role.SITE
-            refusal = self._guests.refusal(connection, MOST_OF_ONE if is_agent else MOST_OF_SITE)
+            refusal = self._guests.refusal(connection, MOST_OF_AGENT if is_agent else MOST_OF_SITE)
             if refusal:
                 self._log_denial(connection, "", refusal)
                 return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, f"{refusal}\n")

@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 from federant.cellnet import words
 from federant.cellnet.admission import require_job, require_role
 from federant.cellnet.dial import CLOSE_SECONDS, MESSAGE_BYTES, PING_SECONDS, PONG_SECONDS
+from federant.cellnet.guests import MOST_OF_AGENT
 from federant.cellnet.names import Fqcn
 from federant.cellnet.relay import Relay
 from federant.link.identity import Identity, Role
@@ -44,8 +45,6 @@ _log = logging.getLogger(__name__)
 
 _GREETING_SECONDS: Final = 5.0
 _SERVER: Final = "federant-server"
-_MOST_OF_AGENT: Final = 16
-"""Connections: it needs two, and more while it is not known yet that old ones are gone."""
 _MOST_WAITING: Final = 4
 """Messages of one cell that wait until the other takes them; then it is not read any more."""
 
@@ -91,10 +90,10 @@ class CellPort:
                 "agents only; call it with the kit of one",
             )
         is_agent = identity is not None and identity.role is Role.AGENT
-        if is_agent and self._taken[identity] >= _MOST_OF_AGENT:
+        if is_agent and self._taken[identity] >= MOST_OF_AGENT:
             raise RefusedError(
                 ErrorCode.NOT_READY,
-                f"there are {_MOST_OF_AGENT} connections with this agent's certificate, which is "
+                f"there are {MOST_OF_AGENT} connections with this agent's certificate, which is "
                 "the most; end a trainer that uses it",
             )
         # One site leaves room for the others; without certificates all are one machine's.

@@ -23,7 +23,7 @@ from federant.link.loopback import is_loopback
 
 from .door.accepting import TlsAcceptor
 from .door.peers import PeerProtocol, peer_of
-from .door.request_bounds import HEAD_SECONDS
+from .door.request_bounds import HEAD_SECONDS, strangers_of_a_server
 from .draining import Drain, DrainGate
 from .limits import MOST_CONNECTIONS
 from .wakeups import Wakeups
@@ -110,6 +110,7 @@ class HttpService(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._make_protocol = functools.partial(
             PeerProtocol,
+            strangers=strangers_of_a_server(),
             head_seconds=head_seconds,
             connections=Counter(),
             most_connections=most_connections,

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from federant.link.newcomers import Newcomers
+
 _log = logging.getLogger(__name__)
 
 HEAD_SECONDS: Final = 20.0
@@ -28,15 +30,21 @@ class BoundedProtocol(HttpToolsProtocol):
     the oldest has to go: so nobody can take the descriptors of those who have one.
     """
 
-    def __init__(self, *arguments: Any, head_seconds: float = HEAD_SECONDS, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        strangers: Newcomers[BoundedProtocol],
+        head_seconds: float = HEAD_SECONDS,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
+        self._strangers = strangers
         self._head_seconds = head_seconds
         self._due: asyncio.TimerHandle | None = None
         self._in_body = False
         self._got_on = False
         self._bytes_in_vain = 0
-        self.stranger_since: float | None = None
-        """On the loop's clock; None for one who is known, or where no TLS is spoken."""
+        self._is_stranger = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -46,12 +54,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def bound_as_stranger(self) -> None:
         """From now on this connection has one answer, and may have to go for another one."""
-        self.stranger_since = self.loop.time()
-        self._make_room()
+        self._is_stranger = True
+        self._strangers.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._strangers.discard(self)
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        # Another protocol hears of the connection's end; cells have a bound of their own.
+        self._strangers.discard(self)
+        super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -68,10 +82,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._got_on = self._in_body = True
         super().on_headers_complete()
-        if self.stranger_since is None:
-            self._disarm()
-        else:
+        if self._is_stranger:
             self.cycle.keep_alive = False
+        else:
+            self._disarm()
 
     def on_body(self, body: bytes) -> None:
         self._got_on = True
@@ -98,13 +112,8 @@ class BoundedProtocol(HttpToolsProtocol):
             _log.warning("denied client=%s:%s reason=%r", host, port, reason)
         self.transport.abort()
 
-    def _make_room(self) -> None:
-        strangers = {
-            each: each.stranger_since
-            for each in self.connections
-            if isinstance(each, BoundedProtocol) and each.stranger_since is not None
-        }
-        if len(strangers) > MAX_STRANGERS:
-            oldest = min(strangers, key=lambda each: strangers[each])
-            # Not logged: who makes so many would fill the log too.
-            oldest.transport.abort()
+
+def strangers_of_a_server() -> Newcomers[BoundedProtocol]:
+    """Of one server's connections, those that get one answer."""
+    # Who has to go is not logged: who makes so many would fill the log too.
+    return Newcomers(MAX_STRANGERS, lambda oldest: oldest.transport.abort())
