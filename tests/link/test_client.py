@@ -22,7 +22,7 @@ from federant.link import (
 )
 from federant.link.messages import Done
 
-DATA = bytes(range(256)) * 4000
+DATA = bytes(range(256)) * 12_000
 BLOB = blob_ref([DATA])
 
 
@@ -203,8 +203,8 @@ def test_every_call_says_who_calls_and_in_which_version(scripted: Scripted) -> N
 
 def test_reading_a_blob_goes_on_after_a_cut(scripted: Scripted) -> None:
     scripted.answer(
-        _http(DATA[:300_000], length=len(DATA)),
-        _http(DATA[300_000:], "206 Partial Content"),
+        _http(DATA[:1_300_000], length=len(DATA)),
+        _http(DATA[1_300_000:], "206 Partial Content"),
     )
     with LinkClient(scripted.url, "site-1") as client:
         assert client.read_blob(BLOB) == DATA
@@ -221,8 +221,8 @@ def test_a_download_that_was_cut_goes_on_when_it_is_called_again(
     scripted: Scripted, tmp_path: Path
 ) -> None:
     scripted.answer(
-        _http(DATA[:300_000], length=len(DATA)),
-        _http(DATA[300_000:], "206 Partial Content"),
+        _http(DATA[:1_300_000], length=len(DATA)),
+        _http(DATA[1_300_000:], "206 Partial Content"),
     )
     target = tmp_path / "blob"
     with LinkClient(scripted.url, "site-1") as client:
@@ -242,7 +242,7 @@ def test_bytes_that_are_not_the_blob_are_thrown_away(scripted: Scripted, tmp_pat
             client.read_blob(BLOB)
         with pytest.raises(LinkProtocolError, match="it was thrown away"):
             client.download_blob(BLOB, tmp_path / "blob")
-        with pytest.raises(LinkProtocolError, match="more than 1024000 bytes"):
+        with pytest.raises(LinkProtocolError, match="more than 3072000 bytes"):
             client.read_blob(BLOB)
     assert list(tmp_path.iterdir()) == []
 

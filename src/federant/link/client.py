@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
+from .behind import Behind
 from .digest import Buffer, Hasher
 from .errors import LinkProtocolError, LinkRefused, LinkUnavailable
 from .http import CHUNK_BYTES, CONNECT_SECONDS, READ_SECONDS, HttpCaller
@@ -241,9 +243,10 @@ class LinkClient:
         hasher = Hasher()
         while hasher.size < blob.size:
             before = hasher.size
+            rest = memoryview(data)[before:]
+            places = (rest[at : at + CHUNK_BYTES] for at in range(0, len(rest), CHUNK_BYTES))
             try:
-                for chunk in self._chunks(blob, before, memoryview(data)):
-                    hasher.update(chunk)
+                self._receive(blob, before, places, hasher.update)
             except LinkUnavailable:
                 if hasher.size == before:
                     raise
@@ -261,10 +264,14 @@ class LinkClient:
             file.seek(0)
             while chunk := file.read(CHUNK_BYTES):
                 hasher.update(chunk)
+
+            def keep(chunk: memoryview) -> None:
+                file.write(chunk)
+                hasher.update(chunk)
+
             if hasher.size < blob.size:
-                for piece in self._chunks(blob, hasher.size):
-                    file.write(piece)
-                    hasher.update(piece)
+                buffers = [memoryview(bytearray(CHUNK_BYTES)) for _ in range(2)]
+                self._receive(blob, hasher.size, itertools.cycle(buffers), keep)
         try:
             _check(blob, hasher, self.url)
         except LinkProtocolError:
@@ -272,27 +279,40 @@ class LinkClient:
             raise
         part.replace(path)
 
-    def _chunks(
-        self, blob: BlobRef, start: int, place: memoryview | None = None
-    ) -> Iterator[memoryview]:
-        """The blob's bytes from ``start`` on, where they belong in ``place``.
+    def _receive(
+        self,
+        blob: BlobRef,
+        start: int,
+        places: Iterable[memoryview],
+        keep: Callable[[memoryview], None],
+    ) -> None:
+        """Have the blob's bytes from ``start`` on put into the places, and what came kept.
 
-        Without a place each chunk holds until the next one is asked for.
+        One place is filled while the one before is seen to.
         """
-        buffer = memoryview(bytearray(CHUNK_BYTES))
+        with Behind(keep) as behind:
+            # What fits into one place needs no thread.
+            take = behind.take if blob.size - start > CHUNK_BYTES else keep
+            for chunk in self._chunks(blob, start, places):
+                take(chunk)
+
+    def _chunks(
+        self, blob: BlobRef, start: int, places: Iterable[memoryview]
+    ) -> Iterator[memoryview]:
         with self._http.receive(f"{LINK_PREFIX}/blobs/{blob.digest}", start) as incoming:
-            at = start
-            while at < blob.size:
-                size = min(CHUNK_BYTES, blob.size - at)
-                chunk = buffer[:size] if place is None else place[at : at + size]
-                count = incoming.fill(chunk)
-                at += count
-                yield chunk[:count]
-                if count < size:
+            left = blob.size - start
+            for place in places:
+                wanted = place[:left]
+                count = incoming.fill(wanted)
+                left -= count
+                yield wanted[:count]
+                if not left:
+                    break
+                if count < len(wanted):
                     raise LinkUnavailable(
-                        f"blob {blob.digest} from {self.url} was cut {blob.size - at} bytes short"
+                        f"blob {blob.digest} from {self.url} was cut {left} bytes short"
                     )
-            if incoming.fill(buffer[:1]):
+            if incoming.fill(memoryview(bytearray(1))):
                 raise LinkProtocolError(
                     f"blob {blob.digest} from {self.url} has more than {blob.size} bytes"
                 )
