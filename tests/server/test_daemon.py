@@ -1,9 +1,11 @@
 """The server as a process: started, stopped by a signal, killed, and started again."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from federant.link import HttpCaller, LinkClient, LinkUnavailable
 from federant.link.messages import JobSpec, JobState
 from federant.link.operator_messages import HealthReply, JobsReply, JobView, SitesReply
+from federant.server.blobs import FolderBlobs
 
 SCRIPT = """
 import sys
@@ -90,6 +93,18 @@ def test_a_killed_server_goes_on_under_its_address_with_its_jobs(start: Start) -
     assert again.id == job.id
     assert again.state in (JobState.SUBMITTED, JobState.RUNNING)
     http.close()
+
+
+def test_a_server_that_starts_removes_what_nothing_needs(start: Start, tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path / "server" / "blobs")
+    unneeded, fresh = (blobs.path(blobs.put([data]).digest) for data in (b"old", b"fresh"))
+    os.utime(unneeded, (1.0, 1.0))
+    _url(start())
+    deadline = time.monotonic() + 60
+    while unneeded.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert fresh.exists()
 
 
 def test_a_second_server_in_the_same_folder_is_refused(start: Start, tmp_path: Path) -> None:

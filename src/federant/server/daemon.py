@@ -26,6 +26,7 @@ from .door.admission import Gate
 from .door.revocations import Revocations
 from .folder import ServerFolder
 from .limits import Limits
+from .retention import Retention
 from .routes.app import create_app
 from .routes.services import Services
 from .runner import Runner
@@ -40,10 +41,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_PARTIAL_SECONDS: Final = 7 * 24 * 3600
-"""After so long without a byte, a cut transfer is not gone on with any more."""
-
 _RUNNER_GRACE_SECONDS: Final = 1.0
+_SWEEP_GRACE_SECONDS: Final = 2.0
 _SINK_GRACE_SECONDS: Final = 2.0
 """For each sink to take what it is being given; what it does not, it gets after the next start."""
 
@@ -88,8 +87,8 @@ def run_server(
         closing(Store.in_file(place.database, notify=wakeups.notify)) as store,
     ):
         blobs = FolderBlobs(place.blobs, keep_free_bytes=limits.keep_free_bytes)
-        blobs.clean(_PARTIAL_SECONDS)
         runner = Runner(store, blobs, wakeups, name=place.server_id)
+        retention = Retention(store, blobs)
         sinks = Sinks(settings, store, blobs, wakeups)
         revocations = Revocations(store)
         services = Services(
@@ -116,6 +115,7 @@ def run_server(
         with _stopped_by_signals(service):
             runner.start()
             sinks.start()
+            retention.start()
             try:
                 url = url_of(listening, kit.server if kit else None)
                 place.announce(url)
@@ -126,6 +126,7 @@ def run_server(
                 wakeups.close()
                 runner.stop(_RUNNER_GRACE_SECONDS)
                 sinks.stop(_SINK_GRACE_SECONDS)
+                retention.stop(_SWEEP_GRACE_SECONDS)
 
 
 def _tls(kit: Kit | None) -> ssl.SSLContext | None:

@@ -138,6 +138,7 @@ def _back_to_the_first_tables(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as conn:
         for statement in (
+            "DROP INDEX ix_events_blob_digest",
             "ALTER TABLE events DROP COLUMN blob_digest",
             "ALTER TABLE events DROP COLUMN blob_size",
             "ALTER TABLE job_sites DROP COLUMN metrics_dropped",

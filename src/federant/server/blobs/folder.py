@@ -39,6 +39,8 @@ _SYNC_BYTES: Final = 256 << 20
 _GROWTH_SECONDS: Final = 0.5
 """A transfer to which nothing was added for that long hangs, as far as one who asks can tell."""
 _GROWTH_CHECKS: Final = 20
+_TOUCH_SECONDS: Final = 60.0
+"""A file's time says to the minute when somebody has last asked for the blob."""
 _DIGESTS: Final = 256
 """How many cut transfers have their digest so far remembered; about 2 KB each."""
 
@@ -60,7 +62,10 @@ class BlobStore(Protocol):
     """Where blobs lie.  Thread-safe."""
 
     def size(self, digest: str) -> int | None:
-        """The blob's size in bytes, or None if it is not there."""
+        """The blob's size in bytes, or None if it is not there.
+
+        To ask is to need it: it is not idle then.
+        """
 
     def path(self, digest: str) -> Path:
         """A file that holds the blob and never changes; BlobNotFoundError if it is not there."""
@@ -82,6 +87,15 @@ class BlobStore(Protocol):
         BlobQuotaError if all transfers of the owner would come to more than ``most_bytes``;
         BlobSpaceError if there is no space for it.
         """
+
+    def clean(self, older_than_seconds: float) -> int:
+        """Remove cut transfers to which nothing came for that long; returns how many."""
+
+    def idle(self, seconds: float) -> list[str]:
+        """Digests of the blobs that for so long nobody has put or asked for."""
+
+    def remove(self, digest: str, idle_seconds: float) -> bool:
+        """Remove a blob that is idle for so long; False if it is not, or is not there."""
 
     @property
     def disk(self) -> DiskSpace:
@@ -108,6 +122,7 @@ class FolderBlobs:
         self._parts = Parts(self._partial)
         self._sync = durability is Durability.POWER
         self._lock = threading.Lock()
+        self._naming = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._current: dict[Path, _FileUpload] = {}
         self._digests: dict[Path, Hasher] = {}  # of cut transfers, so that nothing is read again
@@ -118,10 +133,14 @@ class FolderBlobs:
         return self._disk
 
     def size(self, digest: str) -> int | None:
+        place = self._place(digest)
         try:
-            return self._place(digest).stat().st_size
+            found = place.stat()
+            if found.st_mtime <= time.time() - _TOUCH_SECONDS:
+                os.utime(place)
         except FileNotFoundError:
             return None
+        return found.st_size
 
     def path(self, digest: str) -> Path:
         place = self._place(digest)
@@ -190,10 +209,32 @@ class FolderBlobs:
         removed = 0
         for aside in self._partial.iterdir():
             with self._lock:
-                if aside not in self._current and aside.stat().st_mtime <= oldest:
+                if aside not in self._current and _is_older(aside, oldest):
                     self._remove(aside)
                     removed += 1
         return removed
+
+    def idle(self, seconds: float) -> list[str]:
+        oldest = time.time() - seconds
+        found = []
+        for folder in self._folder.iterdir():
+            if folder == self._partial:
+                continue
+            with os.scandir(folder) as files:
+                found += [each.name for each in files if each.stat().st_mtime <= oldest]
+        return found
+
+    def remove(self, digest: str, idle_seconds: float) -> bool:
+        place = self._place(digest)
+        # Else the blob that a transfer makes just now could go for the old one.
+        with self._naming:
+            try:
+                if place.stat().st_mtime > time.time() - idle_seconds:
+                    return False
+                place.unlink()
+            except FileNotFoundError:
+                return False
+        return True
 
     def _make_room(self, aside: Path, owner: str, blob: BlobRef, most_bytes: int | None) -> None:
         """Forget the owner's oldest cut transfers, as far as there are too many beside this one."""
@@ -244,6 +285,7 @@ class FolderBlobs:
         """
         place = self._place(digest)
         place.parent.mkdir(exist_ok=True, mode=0o700)
+        os.utime(descriptor)  # its last byte may have come long ago
         if self._sync:
             try:
                 os.fsync(descriptor)
@@ -251,7 +293,8 @@ class FolderBlobs:
                 # What did not reach the disk may look from now on as if it had: send it again.
                 aside.unlink(missing_ok=True)
                 raise
-        aside.replace(place)
+        with self._naming:
+            aside.replace(place)
         os.fchmod(descriptor, 0o400)
         if self._sync:
             _sync_folder(place.parent)
@@ -395,6 +438,13 @@ class _FileUpload:
                 f"a newer transfer of blob {self._blob.digest} has taken over from this one"
             )
         return self._hasher
+
+
+def _is_older(path: Path, than: float) -> bool:
+    try:
+        return path.stat().st_mtime <= than
+    except FileNotFoundError:  # it has become a blob, or was given up
+        return False
 
 
 def _size(path: Path) -> int:

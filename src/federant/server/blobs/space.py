@@ -81,6 +81,7 @@ class SiteSpace:
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._held: dict[str, int] = {}
+        self._forgotten = store.forgotten
 
     def left(self, site: str) -> int | None:
         """How many bytes it may have under way now; None: as many as it likes."""
@@ -103,6 +104,9 @@ class SiteSpace:
                 self._held[site] = max(0, self._held[site] - blob.size)
 
     def _of(self, site: str) -> int:
+        if self._forgotten != self._store.forgotten:
+            self._forgotten = self._store.forgotten
+            self._held.clear()
         if site not in self._held:
             self._held[site] = self._store.unused_bytes(site)
         return self._held[site]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, delete, func, insert, select, update
 
-from federant.link.messages import BlobRef
+from federant.link.messages import BlobRef, JobSpec, JobState
 from federant.server.wakeups import events_topic, job_topic
 
 from .rows import ModelRow
-from .tables import blobs, models, tasks
+from .tables import blobs, events, jobs, models, tasks
 from .transaction import Transaction
 
 _HAS_PUT: Final = select(blobs.c.digest).where(
     blobs.c.owner == bindparam("of"), blobs.c.digest == bindparam("at")
 )
 _PUT: Final = insert(blobs)
+_GOES_ON: Final = jobs.c.state.not_in([state for state in JobState if state.ended])
 
 
 def save_model(
@@ -57,6 +58,30 @@ def unused_bytes(tx: Transaction, site: str) -> int:
         blobs.c.owner == site, blobs.c.digest.not_in(results)
     )
     return int(tx.conn.execute(unused).scalar_one())
+
+
+def needed(tx: Transaction) -> set[str]:
+    """Digests of all that a job which goes on refers to, and of models and what events show."""
+    ids = select(jobs.c.id).where(_GOES_ON)
+    found: set[str] = set()
+    for column, where in (
+        (models.c.digest, None),
+        (events.c.blob_digest, None),
+        (tasks.c.blob_digest, tasks.c.job_id.in_(ids)),
+        (tasks.c.result_digest, tasks.c.job_id.in_(ids)),
+    ):
+        query = select(column).distinct().where(column.is_not(None))
+        found.update(tx.conn.execute(query if where is None else query.where(where)).scalars())
+    for spec in tx.conn.execute(select(jobs.c.spec).where(_GOES_ON)).scalars():
+        initial = JobSpec.model_validate(spec).initial_model
+        if initial is not None:
+            found.add(initial.digest)
+    return found
+
+
+def forget_blobs(tx: Transaction, digests: Collection[str]) -> None:
+    """Nobody has put them."""
+    tx.conn.execute(delete(blobs).where(blobs.c.digest.in_(digests)))
 
 
 def _model(row: RowMapping) -> ModelRow:

@@ -63,6 +63,8 @@ class Store:
         durability: Durability = Durability.POWER,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.forgotten = 0
+        """How often blobs were forgotten: what was counted of them before holds no more."""
         self._database = Database(url, durability=durability, clock=clock, notify=notify)
         migrate(self._database.engine)
 
@@ -294,6 +296,17 @@ class Store:
         """Note that the owner (a site, or the server itself) has sent a blob."""
         with self._database.write() as tx:
             records.put_blob(tx, owner, blob)
+
+    def needed_blobs(self) -> set[str]:
+        """Digests of what a job that goes on refers to, of models, and of what events refer to."""
+        with self._database.read() as tx:
+            return records.needed(tx)
+
+    def forget_blobs(self, digests: Collection[str]) -> None:
+        """Nobody has put these blobs, from now on; some hundreds at a time."""
+        with self._database.write() as tx:
+            records.forget_blobs(tx, digests)
+        self.forgotten += 1
 
     def unused_bytes(self, site: str) -> int:
         """How many bytes of blobs the site has sent that are no result of a task of its."""

@@ -171,6 +171,8 @@ events = Table(
     Column("blob_size", BigInteger),
     UniqueConstraint("job_id", "site", "id"),
     Index(None, "job_id", "seq"),
+    # Few events refer to a blob: which ones are needed must not take a look at millions.
+    Index(None, "blob_digest"),
     sqlite_autoincrement=True,
 )
 
