@@ -111,6 +111,16 @@ def test_a_blob_that_was_just_put_or_asked_for_stays(
     assert there(blobs, [fresh, asked, again]) == [True] * 3
 
 
+def test_a_file_that_is_no_blob_is_left_alone(
+    blobs: FolderBlobs, put: Put, retention: Retention
+) -> None:
+    foreign = blobs.path(put(b"any").digest).with_name("README")
+    foreign.touch()
+    os.utime(foreign, (1.0, 1.0))
+    assert retention.sweep() == 1
+    assert foreign.exists()
+
+
 def test_a_site_has_its_space_back_when_what_it_sent_is_removed(
     store: Store, put: Put, retention: Retention
 ) -> None:

@@ -216,13 +216,11 @@ class FolderBlobs:
 
     def idle(self, seconds: float) -> list[str]:
         oldest = time.time() - seconds
-        found = []
-        for folder in self._folder.iterdir():
-            if folder == self._partial:
-                continue
-            with os.scandir(folder) as files:
-                found += [each.name for each in files if each.stat().st_mtime <= oldest]
-        return found
+        return [
+            path.name
+            for path in self._folder.glob("[0-9a-f][0-9a-f]/*")
+            if _DIGEST.fullmatch(path.name) and _is_older(path, oldest)
+        ]
 
     def remove(self, digest: str, idle_seconds: float) -> bool:
         place = self._place(digest)
@@ -443,7 +441,7 @@ class _FileUpload:
 def _is_older(path: Path, than: float) -> bool:
     try:
         return path.stat().st_mtime <= than
-    except FileNotFoundError:  # it has become a blob, or was given up
+    except FileNotFoundError:  # it has become a blob, say, or was given up
         return False
 
 
