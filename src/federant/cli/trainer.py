@@ -88,7 +88,7 @@ def check(
     if not verbose:  # what it warns of is in the report
         logging.getLogger("federant").setLevel(logging.ERROR)
     with extra("site"):
-        from federant.link.operator import read_model
+        from federant.link.models import read_model
         from federant.trial import TrialPlan, run_trial
     if shutil.which(command[0]) is None:
         raise fail(f"there is no program {command[0]!r} that may be run; is it spelled right?", 2)

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import quote, urlencode
 
-import numpy as np
 from pydantic import ValidationError
 
-from federant.codec import FrameError, decode, encode, is_framework_array, read_tensors
-from federant.exchange import DXO, DataKind, Shareable, from_shareable
+from federant.codec import FrameError, decode, encode
+from federant.exchange import DXO, Shareable, from_shareable
 
 from .digest import blob_ref
 from .errors import LinkProtocolError, LinkUnavailable
@@ -33,6 +32,7 @@ from .messages import (
     JobState,
     is_name,
 )
+from .models import Model, as_dxo
 from .operator_messages import (
     EventView,
     JobEventsReply,
@@ -60,9 +60,6 @@ _BEHIND_ALL: Final = 1 << 62
 
 LOCAL_SERVER: Final = "http://127.0.0.1:8750"
 """Where a server without TLS listens if it is told nothing else."""
-
-Model = DXO | Mapping[str, Any] | str | os.PathLike[str]
-"""A DXO, named arrays, or the path of a safetensors file."""
 
 
 def connect(
@@ -142,7 +139,7 @@ class Federation:
                 raise TypeError(f"{word} must be a sequence of names, got the str {given!r}")
         if job_id is not None and not is_name(job_id):
             raise ValueError(f"job_id must be {NAME_RULE}; got {job_id!r}")
-        blob = None if initial_model is None else self._put(_as_dxo(initial_model))
+        blob = None if initial_model is None else self._put(as_dxo(initial_model))
         try:
             spec = JobSpec(
                 name=name or f"{workflow}-{trainer}",
@@ -370,36 +367,3 @@ def _plain_serial(text: str) -> str:
     """As the server writes it, of what other tools write: ``0A:9F``, ``0x0a9f``."""
     digits = text.strip().lower().replace(":", "").removeprefix("0x")
     return digits.lstrip("0")
-
-
-def _as_dxo(model: Model) -> DXO:
-    if isinstance(model, DXO):
-        return model
-    if isinstance(model, Mapping):
-        return DXO(DataKind.WEIGHTS, data={name: _as_array(model[name]) for name in model})
-    if isinstance(model, str | os.PathLike):
-        return read_model(Path(model))
-    raise TypeError(
-        f"a model must be a DXO, a mapping of names to arrays, or the path of a safetensors file; "
-        f"got {type(model).__name__}"
-    )
-
-
-def _as_array(value: object) -> object:
-    """A list or number as an array; a tensor of torch or jax stays what it is."""
-    return value if is_framework_array(value) else np.asarray(value)
-
-
-def read_model(path: Path) -> DXO:
-    """A model of ours as it was saved; of another's safetensors file, its tensors as weights."""
-    data = path.read_bytes()
-    try:
-        body = decode(data).body
-    except FrameError:
-        body = None
-    if isinstance(body, DXO):
-        return body
-    try:
-        return DXO(DataKind.WEIGHTS, data=dict(read_tensors(data)))
-    except FrameError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
