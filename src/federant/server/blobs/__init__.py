@@ -9,8 +9,9 @@ from .errors import (
     BlobSpaceError,
     BlobSupersededError,
 )
-from .folder import BlobStore, FolderBlobs, Upload
+from .folder import FolderBlobs
 from .space import MOST_PARTS, DiskSpace, SiteSpace
+from .store import BlobStore, Upload
 
 __all__ = [
     "MOST_PARTS",

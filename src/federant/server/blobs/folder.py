@@ -5,37 +5,29 @@ Knows nothing of jobs or of who may read what.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from federant.link.digest import Buffer, Hasher, octets
+from federant.link.digest import Buffer, Hasher
 from federant.link.messages import BlobRef
 from federant.server.state import Durability
 
 from .errors import (
-    BlobDigestError,
     BlobNotFoundError,
-    BlobOffsetError,
     BlobQuotaError,
-    BlobSpaceError,
-    BlobSupersededError,
 )
 from .space import MOST_PARTS, DiskSpace, Parts
+from .store import Upload
+from .upload import FileUpload, size_of, write_all
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_READ_BYTES: Final = 1 << 20
 _OWNER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FLUSH_BYTES: Final = 8 << 20
-"""A transfer begins to go to the disk in pieces of that size, while the next ones come."""
-_SYNC_BYTES: Final = 256 << 20
-"""No more of it is ever not on the disk, so that its end does not take minutes."""
 _GROWTH_SECONDS: Final = 0.5
 """A transfer to which nothing was added for that long hangs, as far as one who asks can tell."""
 _GROWTH_CHECKS: Final = 20
@@ -43,63 +35,6 @@ _TOUCH_SECONDS: Final = 60.0
 """A file's time says to the minute when somebody has last asked for the blob."""
 _DIGESTS: Final = 256
 """How many cut transfers have their digest so far remembered; about 2 KB each."""
-
-
-class Upload(Protocol):
-    """One transfer of a blob into the store.  Used by one thread at a time."""
-
-    def write(self, chunk: Buffer) -> None:
-        """Append bytes."""
-
-    def finish(self) -> None:
-        """Check size and digest and make the blob visible; durable when this returns."""
-
-    def close(self) -> None:
-        """End the transfer; what came before ``finish`` is kept to go on from.  Idempotent."""
-
-
-class BlobStore(Protocol):
-    """Where blobs lie.  Thread-safe."""
-
-    def size(self, digest: str) -> int | None:
-        """The blob's size in bytes, or None if it is not there.
-
-        To ask is to need it: it is not idle then.
-        """
-
-    def path(self, digest: str) -> Path:
-        """A file that holds the blob and never changes; BlobNotFoundError if it is not there."""
-
-    def put(self, chunks: Iterable[Buffer]) -> BlobRef:
-        """Store the blob that these chunks make up."""
-
-    def offset(self, blob: BlobRef, owner: str) -> int:
-        """How many bytes of the owner's cut transfer of the blob are there.
-
-        Waits, some seconds at most, for what is still being written of them.
-        """
-
-    def begin(
-        self, blob: BlobRef, owner: str, offset: int, most_bytes: int | None = None
-    ) -> Upload:
-        """Start the owner's transfer of the blob, or go on with it from ``offset``.
-
-        BlobQuotaError if all transfers of the owner would come to more than ``most_bytes``;
-        BlobSpaceError if there is no space for it.
-        """
-
-    def clean(self, older_than_seconds: float) -> int:
-        """Remove cut transfers to which nothing came for that long; returns how many."""
-
-    def idle(self, seconds: float) -> list[str]:
-        """Digests of the blobs that for so long nobody has put or asked for."""
-
-    def remove(self, digest: str, idle_seconds: float) -> bool:
-        """Remove a blob that is idle for so long; False if it is not, or is not there."""
-
-    @property
-    def disk(self) -> DiskSpace:
-        """Where they lie."""
 
 
 class FolderBlobs:
@@ -124,7 +59,7 @@ class FolderBlobs:
         self._lock = threading.Lock()
         self._naming = threading.Lock()
         self._ended = threading.Condition(self._lock)
-        self._current: dict[Path, _FileUpload] = {}
+        self._current: dict[Path, FileUpload] = {}
         self._digests: dict[Path, Hasher] = {}  # of cut transfers, so that nothing is read again
         self._synced: set[Path] = set()  # subfolders that are known to be durable themselves
 
@@ -155,7 +90,7 @@ class FolderBlobs:
             with aside.open("xb", buffering=0) as file:
                 for chunk in chunks:
                     hasher.update(chunk)
-                    _write_all(file.fileno(), chunk)
+                    write_all(file.fileno(), chunk)
                 self._publish(file.fileno(), aside, hasher.digest())
         finally:
             aside.unlink(missing_ok=True)
@@ -164,15 +99,15 @@ class FolderBlobs:
     def offset(self, blob: BlobRef, owner: str) -> int:
         aside = self._aside(blob, owner)
         # Of a transfer that was cut much may still be on its way from the network to the file.
-        there = _size(aside)
+        there = size_of(aside)
         for _ in range(_GROWTH_CHECKS):
             with self._ended:
                 if self._ended.wait_for(lambda: aside not in self._current, _GROWTH_SECONDS):
                     break
-            before, there = there, _size(aside)
+            before, there = there, size_of(aside)
             if there == before:
                 break
-        return min(_size(aside), blob.size)
+        return min(size_of(aside), blob.size)
 
     def begin(
         self, blob: BlobRef, owner: str, offset: int, most_bytes: int | None = None
@@ -190,7 +125,7 @@ class FolderBlobs:
                     taken = sum(each.missing for each in self._current.values())
                     self._disk.require(blob.size - offset, taken)
                     hasher = self._digests.pop(aside, None)
-                    upload = _FileUpload(
+                    upload = FileUpload(
                         *(blob, aside, offset, hasher),
                         sync=self._sync,
                         publish=self._publish,
@@ -251,7 +186,7 @@ class FolderBlobs:
                 "that are no task's result; the federation's operator may allow it more "
                 "(site_bytes in the table [limits] of server.toml)"
             )
-        sizes = {each: _size(each) for each in cut}
+        sizes = {each: size_of(each) for each in cut}
         left = sum(sizes.values())
         for each in cut:
             too_many = len(running) + len(sizes) >= MOST_PARTS
@@ -301,7 +236,7 @@ class FolderBlobs:
                 _sync_folder(self._folder)
                 self._synced.add(place.parent)
 
-    def _forget(self, upload: _FileUpload, hasher: Hasher | None) -> None:
+    def _forget(self, upload: FileUpload, hasher: Hasher | None) -> None:
         """It has ended; ``hasher`` is what it has digested of the file that it leaves."""
         with self._ended:
             if self._current.get(upload.aside) is not upload:
@@ -316,151 +251,11 @@ class FolderBlobs:
             self._ended.notify_all()
 
 
-class _FileUpload:
-    """A transfer into a file beside the blobs; the file stays until the transfer is complete."""
-
-    def __init__(
-        self,
-        blob: BlobRef,
-        aside: Path,
-        offset: int,
-        hasher: Hasher | None,
-        *,
-        sync: bool,
-        publish: Callable[[int, Path, str], None],
-        forget: Callable[[_FileUpload, Hasher | None], None],
-        require_space: Callable[[int], None],
-    ) -> None:
-        self.aside = aside
-        self.size = blob.size
-        self._blob = blob
-        self._start = offset
-        self._sync = sync
-        self._flushed = self._synced = offset
-        self._publish = publish
-        self._forget = forget
-        self._require_space = require_space
-        # Held while the file is touched, so that a transfer that takes over finds it at rest.
-        self._lock = threading.Lock()
-        self._superseded = False
-        there = _size(aside)
-        if not 0 <= offset <= min(there, blob.size):
-            raise BlobOffsetError(
-                f"blob {blob.digest} cannot go on at byte {offset}: {there} bytes of its "
-                f"{blob.size} are there; ask which blobs are missing"
-            )
-        # One that has digested more than is gone on from is of no use.
-        self._hasher = hasher if hasher is not None and hasher.size <= offset else Hasher()
-        self._file = aside.open("r+b" if aside.exists() else "x+b", buffering=0)
-        if there != offset:
-            # Not otherwise: ext4 flushes a file on close once it was truncated to nothing.
-            self._file.truncate(offset)
-        self._file.seek(offset)
-
-    def write(self, chunk: Buffer) -> None:
-        with self._lock:
-            hasher = self._ready()
-            size = memoryview(chunk).nbytes
-            if hasher.size + size > self._blob.size:
-                raise BlobDigestError(
-                    f"blob {self._blob.digest} is said to have {self._blob.size} bytes, "
-                    "and more came"
-                )
-            _write_all(self._file.fileno(), chunk)
-            hasher.update(chunk)
-            if self._sync:
-                self._send_to_disk(hasher.size)
-
-    def finish(self) -> None:
-        with self._lock:
-            hasher = self._ready()
-            if hasher.size < self._blob.size:
-                raise BlobOffsetError(
-                    f"blob {self._blob.digest} ended after {hasher.size} of its "
-                    f"{self._blob.size} bytes; go on from there"
-                )
-            found = hasher.digest()
-            if found != self._blob.digest:
-                self.aside.unlink(missing_ok=True)
-                raise BlobDigestError(
-                    f"what came for blob {self._blob.digest} has the digest {found}; "
-                    "it was thrown away: send it again from the start"
-                )
-            self._publish(self._file.fileno(), self.aside, found)
-        self.close()
-
-    @property
-    def missing(self) -> int:
-        """How many bytes have not come yet."""
-        return self.size - max(self._start, self._hasher.size)
-
-    def supersede(self) -> None:
-        """Write no more, and let go of the file."""
-        self._superseded = True  # before the lock: whoever digests with it held looks at this
-        self.close()
-
-    def close(self) -> None:
-        with self._lock:
-            if self._file.closed:
-                return
-            self._file.close()
-            # What it has digested is good for the next one, if that is what is in the file.
-            left = self._hasher if 0 < self._hasher.size <= _size(self.aside) else None
-        self._forget(self, left)
-
-    def _send_to_disk(self, size: int) -> None:
-        descriptor = self._file.fileno()
-        if size - self._flushed >= _FLUSH_BYTES:
-            # Others write too: what was there when it began may be gone.
-            self._require_space(0)
-            # Linux begins to write what is not written yet, and does not wait; what is on its way
-            # to the disk stays in memory for whoever reads it next.
-            if hasattr(os, "posix_fadvise"):
-                at = self._flushed
-                os.posix_fadvise(descriptor, at, size - at, os.POSIX_FADV_DONTNEED)
-            self._flushed = size
-        if size - self._synced >= _SYNC_BYTES:
-            os.fdatasync(descriptor)
-            self._synced = size
-
-    def _ready(self) -> Hasher:
-        """The digest so far; what an earlier server process left is read for it on first use."""
-        while not self._superseded and self._hasher.size < self._start:
-            count = min(_READ_BYTES, self._start - self._hasher.size)
-            chunk = os.pread(self._file.fileno(), count, self._hasher.size)
-            if not chunk:
-                raise BlobOffsetError(f"{self.aside} became shorter while it was read")
-            self._hasher.update(chunk)
-        if self._superseded:
-            raise BlobSupersededError(
-                f"a newer transfer of blob {self._blob.digest} has taken over from this one"
-            )
-        return self._hasher
-
-
 def _is_older(path: Path, than: float) -> bool:
     try:
         return path.stat().st_mtime <= than
     except FileNotFoundError:  # it has become a blob, say, or was given up
         return False
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _write_all(descriptor: int, chunk: Buffer) -> None:
-    rest = octets(chunk)
-    try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise BlobSpaceError(f"no space for {rest.nbytes} more bytes: {error}") from error
-        raise
 
 
 def _sync_folder(folder: Path) -> None:
