@@ -115,6 +115,23 @@ def test_the_site_s_daemon_and_its_relay_are_killed_and_the_trainer_goes_on(
     assert trainer.wait(60) == 0
 
 
+def test_a_site_that_is_stopped_and_started_in_mid_job_finds_its_far_trainer_again(
+    secure_server: Any, start_far: StartFar, until: Any, free_port: Callable[[], int]
+):
+    port = free_port()
+    site = cell_site(secure_server, port)
+    kit = secure_server.kits.agents["site-1.gpu-7"].folder
+    trainer = start_far(f"https://localhost:{port}", kit)
+    job = secure_server.submit(rounds=60)
+    until("a first round", job.models)
+    site.stop()
+    site.start()
+    view = secure_server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert secure_server.model(job) == pytest.approx(secure_server.expected(60))
+    assert trainer.wait(60) == 0
+
+
 def test_an_agent_that_is_revoked_at_the_server_is_out_at_its_site_with_and_without_the_server(
     secure_server: Any, start_agent: StartFar, until: Any, free_port: Callable[[], int]
 ):

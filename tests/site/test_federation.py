@@ -340,6 +340,22 @@ def test_an_external_trainer_is_waited_for_and_may_come_back(server: Any, until:
     assert second.wait(60) == 0
 
 
+def test_an_external_trainer_goes_on_when_its_site_is_stopped_and_started(server: Any, until: Any):
+    site = server.site('start = "external"', patience=120.0)
+    site.hold(1)
+    job = server.submit(rounds=2)
+    until("the join file", lambda: list(site.folder.glob("work/jobs/*/join.toml")))
+    trainer = site.start_external()
+    site.trainer(1)
+    assert site.stop() == 0
+    site.let_go(1)
+    site.start()
+    view = server.finish(job)
+    assert view.state is JobState.FINISHED, view.error
+    assert server.model(job) == server.expected(2)
+    assert trainer.wait(60) == 0
+
+
 def test_metrics_whose_channel_is_met_after_the_last_result_arrive(server: Any, until: Any):
     site = server.site('start = "external"', grace=60.0)
     job = server.submit(rounds=1)

@@ -147,6 +147,10 @@ class ClientJob:
             Worker("client-job-tasks", self._work, self._fail).start()
             told_to_go = main.wait()
             self._stopping.set()
+            if told_to_go and self._supervisor.external:
+                # As below: another has started the trainer, and nobody would start it again.
+                self._events.flush(HURRY_SECONDS)
+                return 0
             if told_to_go:
                 self._go_down()
             elif self._failure is None:
