@@ -19,6 +19,8 @@ from federant.demo import FederationError, LocalFederation
 pytestmark = pytest.mark.slow
 
 MARK = "FEDERANT_DEMO_TEST"
+ENDLESS = ("--sites", "2", "--rounds", "1000")
+"""As few processes as a demo may have: they are ended, not looked at."""
 TERMINAL = """
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that its loss is a SIGHUP
@@ -112,7 +114,7 @@ def test_an_interrupt_ends_everything_and_leaves_nothing(
     tmp_path: Path, temporary: Path, number: signal.Signals, moment: str
 ) -> None:
     out = tmp_path / "out"
-    with demo(out, temporary, "--rounds", "1000") as process:
+    with demo(out, temporary, *ENDLESS) as process:
         wait_for_line(process, moment)
         process.send_signal(number)
         said, _ = process.communicate()
@@ -129,7 +131,7 @@ def test_interrupts_while_it_tidies_up_leave_nothing_either(
     tmp_path: Path, temporary: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
-    with demo(out, temporary, "--rounds", "1000") as process:
+    with demo(out, temporary, *ENDLESS) as process:
         wait_for_line(process, "round 1/")
         while process.poll() is None:
             process.send_signal(number)
@@ -159,7 +161,7 @@ def test_the_loss_of_the_terminal_leaves_nothing(tmp_path: Path, temporary: Path
     out = tmp_path / "out"
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", TERMINAL, "demo", "--out", str(out), "--rounds", "1000"],
+        [sys.executable, "-c", TERMINAL, "demo", "--out", str(out), *ENDLESS],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -171,7 +173,7 @@ def test_the_loss_of_the_terminal_leaves_nothing(tmp_path: Path, temporary: Path
     while b"round 1/" not in said:
         said += os.read(ours, 4096)
     os.close(ours)
-    process.wait(60)
+    process.wait(120)
     assert wait_for_none(out, 0) == []
     assert list(temporary.iterdir()) == []
 
@@ -205,17 +207,17 @@ def test_logs_of_an_earlier_demo_go_and_other_files_stay(tmp_path: Path, tempora
 
 def test_a_demo_that_is_killed_takes_its_processes_with_it(tmp_path: Path, temporary: Path) -> None:
     out = tmp_path / "out"
-    with demo(out, temporary, "--rounds", "1000") as process:
+    with demo(out, temporary, *ENDLESS) as process:
         wait_for_line(process, "round 1/")
         process.kill()
-    assert wait_for_none(out, 20) == []
+    assert wait_for_none(out, 60) == []
 
 
 def test_a_trainer_that_fails_fails_the_job_with_its_last_words(tmp_path: Path) -> None:
     code = "raise RuntimeError('no disk of that name')"
     with LocalFederation(tmp_path / "f", {"site-1": [sys.executable, "-c", code]}) as federation:
         job = federation.client.submit(trainer="trainer", sites=["site-1"], rounds=2, min_sites=1)
-        view = job.wait(timeout=60)
+        view = job.wait(timeout=120)
     assert view.state == "failed"
     assert "no disk of that name" in view.error + "".join(site.text for site in view.sites)
 
@@ -237,7 +239,7 @@ def test_a_federation_outlives_the_thread_that_started_it(tmp_path: Path) -> Non
     starter.join()
     try:
         job = federation.client.submit(trainer="trainer", sites=["site-1"], rounds=2, min_sites=1)
-        assert job.wait(timeout=60).state == "finished"
+        assert job.wait(timeout=120).state == "finished"
         federation.check()
     finally:
         federation.stop()

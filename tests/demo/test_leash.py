@@ -42,7 +42,7 @@ def leashed(end: int, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_program_ends_when_its_owner_is_killed(modules: Path) -> None:
-    (modules / "program.py").write_text("import time; print(1, flush=True); time.sleep(60)")
+    (modules / "program.py").write_text("import time; print(1, flush=True); time.sleep(600)")
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, str(LEASH)], stdout=subprocess.PIPE
     ) as owner:
@@ -50,16 +50,16 @@ def test_a_program_ends_when_its_owner_is_killed(modules: Path) -> None:
         child = psutil.Process(int(owner.stdout.readline()))
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-    psutil.wait_procs([child], timeout=10)
+    psutil.wait_procs([child], timeout=60)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_program_whose_owner_is_gone_already_ends_too(modules: Path) -> None:
-    (modules / "program.py").write_text("import time; time.sleep(60)")
+    (modules / "program.py").write_text("import time; time.sleep(600)")
     reading, writing = os.pipe()
     os.close(writing)
     with leashed(reading) as process:
-        assert process.wait(timeout=30) == -signal.SIGTERM
+        assert process.wait(timeout=60) == -signal.SIGTERM
     os.close(reading)
 
 
@@ -67,7 +67,7 @@ def test_the_program_gets_its_arguments_and_its_status_is_the_leashs(modules: Pa
     (modules / "program.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)")
     reading, writing = os.pipe()
     with leashed(reading, "a b") as process:
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=60)
     os.close(reading)
     os.close(writing)
     assert (process.returncode, said) == (7, "['a b']\n")
