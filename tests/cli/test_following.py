@@ -89,7 +89,7 @@ def test_a_job_that_waits_for_sites_says_how_each_stands(server, follow) -> None
     _, said = follow("site-1", "site-2", "site-3", happened=happened, until="^waiting")
     assert said[0] == (
         "waiting for 2 sites; site-1 is ready, site-2 has not answered yet, "
-        "site-3 has never been seen"
+        "site-3 has never been seen; the server knows site-2"
     )
 
 

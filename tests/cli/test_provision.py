@@ -135,6 +135,7 @@ def test_who_comes_later_gets_a_kit() -> None:
         (["add", "site-9", "--hosts", "https://h"], "is no host; give a DNS name"),
         (["add", "site-9", "--csr", "nowhere.csr"], "nowhere.csr cannot be read"),
         (["add", "site-9", "--dir", "elsewhere"], "elsewhere holds no federation's kits"),
+        (["add", "site-9", "--out", "elsewhere"], "elsewhere holds no federation's kits"),
         (["add-agent", "g", "--site", "site-9"], "there is no such site; known are site-1, site-2"),
         (["add-agent", "g", "--site", "site-1", "--job", "a/b"], "cannot be a name"),
         (["add-agent", "g", "--site", "site-1", "--relay", "h:8760"], "is no address of a relay"),

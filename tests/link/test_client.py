@@ -121,6 +121,18 @@ def test_a_server_that_is_not_there_is_worth_another_try() -> None:
         client.hello("run")
 
 
+def test_a_server_whose_name_nobody_knows_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object, **_more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with (
+        LinkClient("http://localhost:8750", "site-1") as client,
+        pytest.raises(LinkUnavailable, match=r"the name localhost of the server .* is not known"),
+    ):
+        client.hello("run")
+
+
 def test_a_server_that_hangs_up_is_worth_another_try(scripted: Scripted) -> None:
     scripted.answer(b"")
     with LinkClient(scripted.url, "site-1") as client, pytest.raises(LinkUnavailable):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from federant.pipe import PipeKind
+from federant.provision import FederationKits
 from federant.site.config import Restart, Start, load_config
 from federant.site.errors import SiteConfigError
 
@@ -172,6 +173,16 @@ def test_a_pipe_without_its_folder_is_told_what_to_do(file: Path, keys: str, sai
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(SiteConfigError, match=r"gone\.toml: there is no such file"):
         load_config(tmp_path / "gone.toml")
+
+
+def test_the_kit_of_another_is_told_before_the_file_that_it_lacks(
+    tmp_path: Path, site_kits: FederationKits
+):
+    alice = site_kits.operators["alice"].folder
+    with pytest.raises(SiteConfigError, match=r"is the kit of operator alice; a site needs a site"):
+        load_config(alice / "site.toml", alice)
+    with pytest.raises(SiteConfigError, match=r"holds no startup kit \(kit\.toml\)"):
+        load_config(tmp_path / "site.toml", tmp_path)
 
 
 def test_a_file_that_is_no_toml_is_named(file: Path):

@@ -22,6 +22,7 @@ def main() -> None:
             "side of federant works without it.\n"
             "For a site:    pip install 'federant[site]'\n"
             "For a server:  pip install 'federant[server]'\n"
-            "For the demo:  pip install 'federant[demo]'"
+            "For the demo:  pip install 'federant[demo]'\n"
+            "For federant doctor beside a trainer: pip install 'federant[site]'"
         )
     app(prog_name="federant")

@@ -26,6 +26,7 @@ _REPEAT_SECONDS: Final = 10.0
 
 _READY: Final = "is ready"
 _PENDING: Final = "has not answered yet"
+_NEVER_SEEN: Final = "has never been seen"
 _WORDS: Final = {
     "pending": _PENDING,
     "ready": _READY,
@@ -57,10 +58,9 @@ def follow_to_the_end(federation: Federation, job: Job) -> None:
     view = job.view()
     teller.tell_refusals(view)
     if teller.metrics.untold:
-        _say(
-            f"{teller.metrics.untold} older metrics were not shown; all of them: "
-            f"federant metrics {job.id}"
-        )
+        untold = teller.metrics.untold
+        what = "older metric was" if untold == 1 else "older metrics were"
+        _say(f"{untold} {what} not shown; all of them: federant metrics {job.id}")
     if view.error or view.state.value != "finished":
         raise fail(
             f"job {job.id} {view.state.value}: "
@@ -182,6 +182,9 @@ class _Teller:
         text = f"waiting for {count} site{'s' if count > 1 else ''}; " + (
             sites or "none has said hello to this server yet"
         )
+        if _NEVER_SEEN in words.values():
+            known = sorted(site.name for site in self._federation.sites())
+            text += f"; the server knows {', '.join(known) or 'no site'}"
         possible = sum(not part.state.gone for part in view.sites)
         if words and possible < count:
             # Only a job that names no sites gets here: one that names them has failed by then.
@@ -198,7 +201,7 @@ class _Teller:
             known = {site.name: site for site in self._federation.sites()}
             for name in [name for name, how in words.items() if how == _PENDING]:
                 if name not in known:
-                    words[name] = "has never been seen"
+                    words[name] = _NEVER_SEEN
                 elif not known[name].alive:
                     words[name] = f"was last seen {ago(known[name].silent_seconds)}"
         return words

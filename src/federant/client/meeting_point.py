@@ -78,7 +78,8 @@ def meeting_point(config: str | Path | None, environment: Mapping[str, str]) -> 
         try:
             return _from_kit(Path(environment[KIT_VARIABLE]), environment)
         except JoinError as error:
-            raise JoinError(f"{KIT_VARIABLE}: {error}") from error
+            # It says the same in more words: one traceback is enough.
+            raise JoinError(f"{KIT_VARIABLE}: {error}") from None
     raise JoinError(
         "this process was not started by a client job, and nothing says which job it is to join: "
         f"none of {PIPE_VARIABLE}, {FILE_VARIABLE} and {KIT_VARIABLE} is set. One of these helps:\n"

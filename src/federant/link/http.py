@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from pydantic import BaseModel, ValidationError
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ProtocolError
 
 from .connections import PlainPool, ServerPool
 from .digest import Buffer
@@ -206,6 +206,11 @@ class HttpCaller:
             finally:
                 # What was not read is not worth reading: the connection goes, not the time.
                 response.close() if response.length_remaining else response.release_conn()
+        except NameResolutionError as error:
+            raise LinkUnavailable(
+                f"the name {self._pool.host} of the server at {self.url} is not known here; is it "
+                "right, and does this machine need a proxy (https_proxy) that knows it?"
+            ) from error
         except NewConnectionError as error:
             raise LinkUnavailable(
                 f'no server answers at {self.url}; is "federant server" running there?'

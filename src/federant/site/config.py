@@ -259,6 +259,9 @@ def load_config(path: Path, kit_folder: Path | None = None) -> SiteConfig:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if kit_folder is not None:
+            # Another's kit, or no kit at all, has no such file.
+            _site_kit(path, kit_folder)
         raise SiteConfigError(f"{path}: there is no such file; give the site's TOML file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SiteConfigError(f"{path}: cannot be read as TOML: {error}") from error

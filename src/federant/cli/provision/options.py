@@ -13,7 +13,9 @@ KITS: Final = Path("kits")
 
 Dir = Annotated[
     Path,
-    typer.Option("--dir", metavar="DIR", help="The folder with the kits and the folder ca."),
+    typer.Option(
+        "--dir", "--out", metavar="DIR", help="The folder with the kits and the folder ca."
+    ),
 ]
 Csr = Annotated[
     Path | None,
