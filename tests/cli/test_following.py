@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from federant.cli import following
 from federant.cli.app import app
 from federant.link.messages import BlobRef, Event, JobSpec, JobState, SiteState
+from federant.link.operator import Federation
+from federant.link.operator_messages import CertificateView, SiteView
 from federant.server.state import NewTask
 
 Follow = Callable[..., tuple[int, list[str]]]
@@ -124,6 +126,23 @@ def test_a_round_that_waits_names_the_sites_and_counts_from_1(server, follow) ->
     assert said[0] == (
         "round 2 of 5: waiting for the result of site-1, site-2 (which has never been seen)"
     )
+
+
+def test_a_round_that_waits_for_a_revoked_site_says_so(
+    server, follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = CertificateView(serial="5f1c0a93", expires=2e9, seconds_left=1e6, revoked=True)
+    known = SiteView(name="site-1", instance="i", first_seen=1.0, last_seen=2.0)
+    known = known.model_copy(update={"certificates": (held,)})
+    monkeypatch.setattr(Federation, "sites", lambda _: [known])
+
+    def happened(job: str) -> None:
+        server.store.set_site_state(job, "site-1", SiteState.READY)
+        task = NewTask("t-site-1", "site-1", "train")
+        server.store.begin_step(job, 0, "broadcast", {"round": 1, "total_rounds": 5}, [task])
+
+    _, said = follow("site-1", happened=happened, until="waiting")
+    assert said[0] == "round 2 of 5: waiting for the result of site-1 (which is revoked)"
 
 
 def test_a_traceback_is_told_once(server, follow) -> None:

@@ -14,7 +14,7 @@ from federant.cli.output import errors, fail, plain, without_controls
 
 if TYPE_CHECKING:
     from federant.link.operator import Federation, Job
-    from federant.link.operator_messages import EventView, JobSiteView, JobView
+    from federant.link.operator_messages import EventView, JobSiteView, JobView, SiteView
 
 _LOOK_SECONDS: Final = 1.0
 _METRICS_SECONDS: Final = 1.0
@@ -197,14 +197,22 @@ class _Teller:
     def _standing(self, parts: Iterable[JobSiteView]) -> dict[str, str]:
         """How each site stands with the job."""
         words = {part.site: _WORDS[part.state.value] for part in parts}
-        if _PENDING in words.values():
+        if not {_PENDING, _READY}.isdisjoint(words.values()):
             known = {site.name: site for site in self._federation.sites()}
-            for name in [name for name, how in words.items() if how == _PENDING]:
-                if name not in known:
-                    words[name] = _NEVER_SEEN
-                elif not known[name].alive:
-                    words[name] = f"was last seen {ago(known[name].silent_seconds)}"
+            for name in [name for name, how in words.items() if how in (_PENDING, _READY)]:
+                site = known.get(name)
+                if site is None:
+                    words[name] = _NEVER_SEEN if words[name] == _PENDING else words[name]
+                elif is_revoked(site):
+                    words[name] = "is revoked"
+                elif not site.alive:
+                    words[name] = f"was last seen {ago(site.silent_seconds)}"
         return words
+
+
+def is_revoked(site: SiteView) -> bool:
+    """Whether the certificate with which the site called last is good no more."""
+    return bool(site.certificates) and site.certificates[-1].revoked
 
 
 def round_of(view: JobView) -> str:

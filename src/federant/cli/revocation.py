@@ -58,7 +58,10 @@ def revoke(
     console.print(plain(f"revoked {revoked.serial}, of {of}"), soft_wrap=True)
     if not revoked.identity:
         errors.print(
-            plain("is the number right? federant provision serials lists those that were issued"),
+            plain(
+                "an agent calls its site's relay, which is told; for anybody else, is the number "
+                "right? federant provision serials lists those that were issued"
+            ),
             soft_wrap=True,
         )
 

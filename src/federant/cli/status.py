@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from federant.cli.connection import KitFolder, Server, federation_at
-from federant.cli.following import ago
+from federant.cli.following import ago, is_revoked
 from federant.cli.output import (
     Verbosity,
     add_texts,
@@ -81,6 +81,8 @@ def _print(found: StatusReply, url: str) -> None:
     table = table_of("site", "state", "last seen", "certificate")
     for site in found.sites:
         state, seen = ("here", "now") if site.alive else ("silent", ago(site.silent_seconds))
+        if is_revoked(site):
+            state = "revoked"
         held = newest(site)
         add_texts(table, site.name, state, seen, "-" if held is None else _certificate(held))
     print_table(table)

@@ -316,7 +316,12 @@ class TaskExchanger:
             self._stalled = attempt.stalled
             if attempt.stalled:
                 silence = self._limits.stalled_after
-                self._on_status("stalled", f"no sign of life for {silence:g} s; its process lives")
+                process = (
+                    "its owner knows whether it lives"
+                    if self._trainer.external
+                    else "its process lives"
+                )
+                self._on_status("stalled", f"no sign of life for {silence:g} s; {process}")
             else:
                 self._on_status("running", "the stalled trainer shows life again")
 
