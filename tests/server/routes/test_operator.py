@@ -39,8 +39,8 @@ def job(store: Store, submit: Callable[..., JobRow]) -> JobRow:
 
 
 def _fetch(http: HttpCaller, path: str, start: int = 0) -> bytes:
-    with http.receive(path, start) as chunks:
-        return b"".join(chunks)
+    with http.receive(path, start) as incoming:
+        return incoming.all()
 
 
 def test_a_submitted_job_is_seen_in_the_list_and_by_its_id(http: HttpCaller) -> None:
