@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -218,11 +220,25 @@ def test_a_cut_in_the_middle_of_a_transfer_is_gone_on_from(new_cell: NewCell, re
         job.close()
 
 
+@contextmanager
+def slowly() -> Iterator[None]:
+    """What the server passes on takes so long that a look at it in the middle is never too late."""
+    send = CellConnection.send
+
+    async def take_time(self: CellConnection, message: Any, **more: Any) -> None:
+        await asyncio.sleep(0.1)
+        await send(self, message, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CellConnection, "send", take_time)
+        yield
+
+
 def test_a_server_that_is_started_again_in_the_middle_of_a_transfer_is_gone_on_with(
     new_cell: NewCell, serving_tls: Any, services: Services, passed_on: list[bytes]
 ) -> None:
     values = np.arange(3_000_000.0)
-    with serving_tls(services, most_cells=100) as url:
+    with slowly(), serving_tls(services, most_cells=100) as url:
         agent, job = new_cell(Mode.ACTIVE, url), new_cell(Mode.PASSIVE, url)
         agent.open(TASK)
         job.open(TASK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -76,6 +77,14 @@ def until_done(act: Callable[[], object]) -> int:
             continue
         return cuts
     raise AssertionError("it never came to an end")
+
+
+def wait_until(look: Callable[[], bool]) -> bool:
+    """Whether it comes, in time."""
+    deadline = time.monotonic() + LONG
+    while not (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def sent_again(proxy: FaultProxy, way: Way) -> float:
@@ -161,7 +170,7 @@ def test_a_transfer_on_a_line_where_nothing_passes_is_given_up_and_goes_on_later
     other = bytes(reversed(data))
     blob = blob_ref([other])
     url = f"https://localhost:{proxy.port}"
-    with LinkClient(url, "site-1", kit=kits.sites["site-1"], read_seconds=0.5) as link:
+    with LinkClient(url, "site-1", kit=kits.sites["site-1"], read_seconds=2.0) as link:
 
         def transfer() -> None:
             assert given.blob is not None
@@ -193,6 +202,7 @@ def test_an_upload_that_outlasts_every_limit_is_no_dead_peer_and_its_task_stays_
     kits: FederationKits,
     job: JobRow,
     given: TaskMessage,
+    store: Store,
     data: bytes,
 ) -> None:
     part = data[:2_000_000]
@@ -207,12 +217,17 @@ def test_an_upload_that_outlasts_every_limit_is_no_dead_peer_and_its_task_stays_
             wait_seconds=LEASE_SECONDS / 8,
         )
         leases.hold(given.task_id)
+        until = store.task(given.task_id).lease_until
         # Longer than a call may take without a byte, and than the task is leased for.
         proxy.rate(len(part) / (2 * LEASE_SECONDS))
         accepted = proxy.accepted
         slow.put_blob(blob_ref([part]), chunks_of(part))
         proxy.rate(None)
-        # One whose lease had run out would be given out as another attempt.
+        renewed = store.task(given.task_id).lease_until
+        assert renewed > until
+        # One whose lease had run out would be given out as another attempt.  A moment after it was
+        # renewed a machine that stalls has all of it before it.
+        assert wait_until(lambda: store.task(given.task_id).lease_until > renewed)
         again = link.next_task(job.id, HOLDER).task
         assert again is not None
         assert again.attempt == given.attempt
