@@ -50,7 +50,7 @@ class Site:
     step: float
     options: tuple[str, ...] = ()
     settings: str = ""
-    patience: float = 20.0
+    patience: float = 120.0
     """Seconds that its trainer waits for a lost client job."""
     grace: float = 30.0
     """Seconds that its trainer has to end once the job has; one that is held takes them all."""
