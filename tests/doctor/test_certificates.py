@@ -103,6 +103,13 @@ def test_a_key_that_others_can_read_is_told_with_what_to_type(copied: Kit) -> No
     assert f"run: chmod 600 {copied.key}" in found[0].found
 
 
+def test_a_sites_kit_without_its_file_is_a_problem(copied: Kit) -> None:
+    (copied.folder / "site.toml").unlink()
+    (found,) = (each for each in subject_of(kit=copied.folder).findings if each.advice)
+    assert (found.check, found.level) == ("file", Level.PROBLEM)
+    assert "site.toml is not there, without which the site does not run" in found.found
+
+
 def test_a_kit_that_others_can_change_is_a_warning(copied: Kit) -> None:
     copied.folder.chmod(0o777)
     (found,) = (each for each in look_at_certificate(copied) if each.level is Level.WARNING)

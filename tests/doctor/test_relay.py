@@ -18,12 +18,13 @@ import federant
 from federant.cellnet.admission import Admission
 from federant.cellnet.relay import RelayThread
 from federant.doctor import Finding, Level, examine, subject_of
-from federant.doctor.relay import look_at_relay
+from federant.doctor.relay import look_at_own_relay, look_at_relay
 from federant.link.certificate import read_certificate
 from federant.link.identity import Identity, Role
 from federant.link.kit import KIT_FILE, Kit
 from federant.pipe import CellPipe, Mode
 from federant.provision import FederationKits
+from federant.site.config import RelayConfig
 from federant.testing import ConnectProxy
 from federant.testing.certificates import Odd, odd_kit
 from federant.testing.two_ends import TASK
@@ -112,7 +113,8 @@ def test_the_relay_of_a_site_that_runs_is_well(
 def test_the_relay_of_a_server_that_runs_is_well(kits: FederationKits, dialling: Dialling) -> None:
     found = found_by(dialling(kits.server.server))
     assert {each.level for each in found.values()} == {Level.OK}, found
-    assert found["TLS"].found == "the relay in the server of test answers"
+    assert found["TLS"].found.startswith("the relay in the server of test, which the trainer's")
+    assert '(relay = "server"), answers' in found["TLS"].found
     assert found["admission"].found.startswith("the relay takes agent gpu-7 of site site-1")
 
 
@@ -142,6 +144,26 @@ def test_the_way_through_a_proxy_is_tried(
         monkeypatch.setenv("https_proxy", proxy.url)
         bad = problem_of(kit)
     assert f"the proxy {proxy.url} (environment variable https_proxy) does not let" in bad.found
+
+
+# -- a site's own ------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_free_or_the_sites_own_is_fine(
+    kits: FederationKits, relaying: Relaying, free_port: Callable[[], int]
+) -> None:
+    kit = kits.sites["site-1"]
+    (free,) = look_at_own_relay(RelayConfig(host="0.0.0.0", port=free_port()), kit)
+    assert (free.level, "is free, so the site does not run" in free.found) == (Level.OK, True)
+    (near,) = look_at_own_relay(RelayConfig(port=free_port()), kit)
+    assert (near.level, 'host = "0.0.0.0"' in near.advice) == (Level.WARNING, True)
+    port = urlsplit(relaying()).port
+    assert port is not None
+    (own,) = look_at_own_relay(RelayConfig(port=port), kit)
+    assert (own.level, "is taken, as while the site runs" in own.found) == (Level.OK, True)
+    (other,) = look_at_own_relay(RelayConfig(port=port), kits.sites["site-2"])
+    assert other.level is Level.PROBLEM
+    assert "is taken by somebody else than this site" in other.found
 
 
 # -- what a kit says ---------------------------------------------------------------------------

@@ -183,6 +183,14 @@ def test_the_kit_of_another_is_told_before_the_file_that_it_lacks(
         load_config(alice / "site.toml", alice)
     with pytest.raises(SiteConfigError, match=r"holds no startup kit \(kit\.toml\)"):
         load_config(tmp_path / "site.toml", tmp_path)
+    with pytest.raises(SiteConfigError, match=r"holds no startup kit \(kit\.toml\)"):
+        load_config(tmp_path / "site.toml", alice / "kit.toml")
+
+
+def test_a_file_in_a_kit_is_read_with_that_kit_only(site_kits: FederationKits):
+    folder = site_kits.sites["site-1"].folder
+    with pytest.raises(SiteConfigError, match=f"name the kit too: --kit {re.escape(str(folder))}"):
+        load_config(folder / "site.toml")
 
 
 def test_a_file_that_is_no_toml_is_named(file: Path):

@@ -26,6 +26,10 @@ def examine(subject: Subject) -> Iterator[Finding]:
         from .trainers import look_at_trainers
 
         yield from look_at_trainers(subject.site)
+        if subject.site.relay is not None:
+            from .relay import look_at_own_relay
+
+            yield from look_at_own_relay(subject.site.relay, subject.kit)
     yield from look_at_machine(subject)
     if subject.kit is not None and subject.role is Role.AGENT:
         from .relay import look_at_relay

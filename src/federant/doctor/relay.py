@@ -1,14 +1,15 @@
-"""Whether an agent's relay can be reached, is the right one, and lets this agent in."""
+"""Whether an agent's relay lets it in, and whether a site can have its own."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
@@ -21,12 +22,16 @@ from federant.cellnet.names import End, Fqcn
 from federant.link import LinkConfigError
 from federant.link.identity import Role
 from federant.link.kit import KIT_FILE, Kit
+from federant.link.loopback import is_loopback
 from federant.link.proxy import proxy_for
-from federant.link.tls import identities_in, tls_error
+from federant.link.tls import client_context, identities_in, tls_error
 from federant.pipe.cell.address import relay_url
 
-from .findings import Finding, ok, problem
-from .way import look_at_clock, look_at_way
+from .findings import Finding, ok, problem, warning
+from .way import SECONDS, look_at_clock, look_at_way
+
+if TYPE_CHECKING:
+    from federant.site.config import RelayConfig
 
 _CHANNEL: Final = "doctor"
 """No client job has one of this name: nobody is met there, and no trainer's place is taken."""
@@ -86,6 +91,54 @@ def _same(url: str, other: str) -> bool:
     return (found.hostname, found.port or 443) == (wanted.hostname, wanted.port or 443)
 
 
+def look_at_own_relay(at: RelayConfig, kit: Kit | None) -> Iterator[Finding]:
+    """Whether a site can listen where its file says, or listens there already."""
+    where = f"port {at.port} of {at.host}"
+    try:
+        family = socket.AF_INET6 if ":" in at.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((at.host, at.port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            yield problem(
+                "own relay", f"{where} cannot be listened on: {error.strerror}", "correct [relay]"
+            )
+        elif kit is not None and not _is_own(at, kit):
+            yield problem(
+                "own relay",
+                f"{where} is taken by somebody else than this site",
+                "give [relay] another port, and tell those whose kits name it; or stop what has it",
+            )
+        else:
+            yield ok("own relay", f"{where} is taken, as while the site runs")
+        return
+    found = f"{where} is free, so the site does not run"
+    if is_loopback(at.host):
+        yield warning(
+            "own relay",
+            f"{found}; nobody on another machine can reach it there",
+            'set host = "0.0.0.0" in [relay], if trainers on others are to',
+        )
+    else:
+        yield ok("own relay", found)
+
+
+def _is_own(at: RelayConfig, kit: Kit) -> bool:
+    """Whether what listens there shows the site's own certificate."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)  # noqa: S104 - compared
+    context = client_context(kit)
+    context.check_hostname = False
+    try:
+        with (
+            socket.create_connection((host, at.port), SECONDS) as connection,
+            context.wrap_socket(connection) as secure,
+        ):
+            return kit.identity in identities_in(secure.getpeercert() or {})
+    except OSError:
+        return False
+
+
 async def _spoken_to(wss: str, url: str, kit: Kit, correct: str) -> list[Finding]:
     """As a cell does it: TLS, a WebSocket, and to join under the agent's name."""
 
@@ -117,7 +170,10 @@ async def _spoken_to(wss: str, url: str, kit: Kit, correct: str) -> list[Finding
 def _title(relay: ClientConnection, kit: Kit) -> str:
     certificate = relay.transport.get_extra_info("peercert") or {}
     if any(identity.role is Role.SERVER for identity in identities_in(certificate)):
-        return f"the relay in the server of {kit.identity.federation}"
+        return (
+            f"the relay in the server of {kit.identity.federation}, which the trainer's table in "
+            f'site {kit.identity.site}\'s file must name (relay = "server"),'
+        )
     return f"the relay of site {kit.identity.site}"
 
 

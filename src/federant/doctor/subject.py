@@ -52,6 +52,14 @@ def subject_of(kit: Path | None = None, file: Path | None = None) -> Subject:
         _read_kit(subject, kit)
         if file is None and subject.role in _FILES and (kit / _FILES[subject.role]).is_file():
             file = kit / _FILES[subject.role]
+        elif file is None and subject.role is Role.SITE:
+            subject.findings.append(
+                problem(
+                    "file",
+                    f"{kit / _FILES[Role.SITE]} is not there, without which the site does not run",
+                    "copy the whole kit again, or name the site's file too",
+                )
+            )
     if file is not None:
         try:
             raw = tomllib.loads(file.read_text(encoding="utf-8"))

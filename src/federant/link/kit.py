@@ -77,7 +77,7 @@ def read_kit_file(folder: Path) -> Kit:
     place = folder / KIT_FILE
     try:
         raw = tomllib.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise LinkConfigError(
             f"{folder} holds no startup kit ({KIT_FILE}); give the folder that "
             '"federant provision" made for this machine'

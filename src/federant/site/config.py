@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from federant.link import LinkConfigError, checked_url, is_loopback, is_name
 from federant.link.http import require_match
 from federant.link.identity import Role
-from federant.link.kit import Kit, load_kit, require_unchanged
+from federant.link.kit import KIT_FILE, Kit, load_kit, require_unchanged
 from federant.link.messages import NAME_RULE, Name
 from federant.pipe import PipeKind
 from federant.pipe.cell.address import relay_url
@@ -280,6 +280,11 @@ def load_config(path: Path, kit_folder: Path | None = None) -> SiteConfig:
     try:
         config = SiteConfig.model_validate({**known, **raw, "base": base})
     except ValidationError as error:
+        if kit is None and not {"name", "server"} & set(raw) and (base / KIT_FILE).is_file():
+            raise SiteConfigError(
+                f"{path}: it says neither name nor server, as its startup kit does that; name "
+                f"the kit too: --kit {path.parent}"
+            ) from None
         raise SiteConfigError(_explain(path, error)) from error
     if kit is not None and config.name != kit.identity.name:
         raise SiteConfigError(
