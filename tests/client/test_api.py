@@ -92,7 +92,7 @@ def test_receive_gives_the_same_model_until_a_result_is_sent(
 def test_receive_gives_none_when_its_timeout_has_passed(job: Any, ctx: APIContext) -> None:
     assert flare.receive(timeout=0.01, ctx=ctx) is None
     job.send_task()
-    assert flare.receive(timeout=20.0, ctx=ctx) is not None
+    assert flare.receive(timeout=60.0, ctx=ctx) is not None
 
 
 def test_memory_of_both_models_is_let_go_after_send(
@@ -224,7 +224,7 @@ def test_is_running_is_false_once_the_job_is_over(
     job: Any, ctx: APIContext, background: Background, topic: str
 ) -> None:
     running = background(flare.is_running, ctx)
-    job.tasks.send_to_peer(Message.new_request(topic, "over"), timeout=20.0)
+    job.tasks.send_to_peer(Message.new_request(topic, "over"), timeout=60.0)
     assert running.result() is False
     with pytest.raises(flare.AgentClosed):
         flare.receive(ctx=ctx)

@@ -29,7 +29,7 @@ class ClientJob:
     def give(self, task: str) -> None:
         body = DXO(DataKind.WEIGHTS, {"w": np.array([1.0])}).to_shareable()
         body.set_header(HeaderKey.TASK_NAME, task)
-        assert self.handler.send_to_peer(Message.new_request(task, body), timeout=20.0)
+        assert self.handler.send_to_peer(Message.new_request(task, body), timeout=60.0)
 
     def take(self) -> DXO:
         reply = self.handler.wait_next(20.0)

@@ -149,7 +149,7 @@ def test_a_record_that_cannot_travel_is_counted_and_the_next_one_goes(
 def batches_are_taken(job: Any, agent: FlareAgent) -> None:
     """Until the client job has said so, and the agent has heard it, records come one by one."""
     for _ in range(2):  # whoever reads the second has done with the first
-        assert job.metrics.send_to_peer(Message.new_request(TAKES_BATCHES_TOPIC, None), timeout=10)
+        assert job.metrics.send_to_peer(Message.new_request(TAKES_BATCHES_TOPIC, None), timeout=60)
 
 
 def test_a_client_job_that_takes_batches_gets_all_that_gathered(

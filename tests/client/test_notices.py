@@ -30,7 +30,7 @@ def test_why_the_server_refused_a_result_is_logged_and_kept_and_the_work_goes_on
     assert agent.get_task() is not None
     submitting = background(agent.submit_result, DXO(DataKind.WEIGHTS, {"w": float("nan")}))
     job.take_result()
-    assert submitting.result(20) is True  # the client job has it; the server judges it later
+    assert submitting.result(60) is True  # the client job has it; the server judges it later
     refuse(job)
     job.send_task("task-2")  # comes after the notice
     assert agent.get_task() is not None
@@ -56,7 +56,7 @@ def test_a_task_that_the_trainer_does_not_ask_for_is_told_to_both_sides(
     told: Future[Message] = Future()
     job.tasks.set_notice_cb(told.set_result)
     job.send_task()
-    data = told.result(20).data
+    data = told.result(60).data
     assert data["task_id"] == "task-1"
     for words in ("task train task-1", "not asked for it", "get_task()", "flare.receive()"):
         assert words in data["text"]

@@ -249,7 +249,7 @@ def test_a_disk_that_is_full_at_a_later_try_ends_the_submission(
     caplog: Any,
 ) -> None:
     agent = new_agent(
-        pipe=FullDisk(new_pipe(), full_at=1), submit_result_timeout=0.05, resend_interval=0.01
+        pipe=FullDisk(new_pipe(), full_at=1), submit_result_timeout=1.0, resend_interval=0.01
     )
     agent.start()
     hold_task(agent)

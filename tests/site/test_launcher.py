@@ -42,7 +42,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def wait_for_text(path: Path, *, words: int = 1) -> list[str]:
     """The words of a file that another process writes, once there are enough of them."""
-    for _ in range(1000):
+    for _ in range(6000):
         if path.exists() and len(found := path.read_text().split()) >= words:
             return found
         threading.Event().wait(0.01)
@@ -104,7 +104,8 @@ def test_stop_lets_a_trainer_that_heeds_sigterm_end_by_itself(start: Start, tmp_
         "def bye(*_): print('saved'); sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, bye)\n"
         "pathlib.Path(sys.argv[1], 'up').write_text('up')\n"
-        "time.sleep(600)"
+        "time.sleep(600)",
+        grace_seconds=60.0,
     )
     wait_for_text(tmp_path / "up")
     launch.stop()

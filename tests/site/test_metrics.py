@@ -249,8 +249,8 @@ def test_of_hostile_batches_the_relay_keeps_what_is_in_order_and_counts_the_rest
     pipe = MemoryPipe("junk", Mode.ACTIVE)
     pipe.open("metric")
     for data in HOSTILE:
-        assert pipe.send(Message.new_request(BATCH_TOPIC, data), 10)
-    assert pipe.send(Message.new_request("metric", DXO(DataKind.METRICS, {"a": 1})), 10)
+        assert pipe.send(Message.new_request(BATCH_TOPIC, data), 60)
+    assert pipe.send(Message.new_request("metric", DXO(DataKind.METRICS, {"a": 1})), 60)
     events: list[Event] = []
     while not events or events[-1].tag != "a":
         events.append(come.get(timeout=30))
@@ -269,11 +269,11 @@ def test_the_relay_reads_records_and_counts_what_is_none(come: queue.SimpleQueue
     relay.start()
     pipe = MemoryPipe("relay", Mode.ACTIVE)
     pipe.open("metric")
-    assert pipe.send(Message.new_request("metric", {"no": "record"}), 10)
+    assert pipe.send(Message.new_request("metric", {"no": "record"}), 60)
     for number in range(3):
         record = create_analytic_dxo("loss", float(number), AnalyticsDataType.SCALAR)
-        assert pipe.send(Message.new_request("metric", record), 10)
-    assert pipe.send(Message.new_request("metric", None), 10)
+        assert pipe.send(Message.new_request("metric", record), 60)
+    assert pipe.send(Message.new_request("metric", None), 60)
     events = [come.get(timeout=30) for _ in range(5)]
     relay.close()
     pipe.close()

@@ -54,7 +54,7 @@ def _answered(url: str, request: str, body: bytes = b"") -> tuple[int, Any]:
         f"{request} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         f"{SITE_HEADER}: site-1\r\n{VERSION_HEADER}: 1\r\n"
     )
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(head.encode() + body)
         reply = b""
         while not reply.endswith(b"}"):

@@ -74,7 +74,7 @@ def test_of_what_a_trainer_notes_the_first_of_the_task_in_hand_is_shown(site: Si
     for number in range(3):
         for task_id in ("another", "t1"):
             note = {"task_id": task_id, "text": f"{task_id} {number}"}
-            assert pipe.send(Message.new_request(Topic.NOTICE, note), 10)
-    assert pipe.send(Message.new_reply("train", Shareable(), given.msg_id), 10)
+            assert pipe.send(Message.new_request(Topic.NOTICE, note), 60)
+    assert pipe.send(Message.new_reply("train", Shareable(), given.msg_id), 60)
     running.join(60)
     assert site.told == ["t1 0"]

@@ -215,7 +215,7 @@ def test_an_answer_that_came_before_the_server_gave_its_task_again_is_the_result
     exchanger = site.open()
     pipe = site.bare_pipe()
     answer = Message.new_reply("train", Shareable(), "t1-1")
-    assert pipe.send(answer, 10)
+    assert pipe.send(answer, 60)
     while not site.results:
         threading.Event().wait(0.01)
     assert exchanger.execute(SiteTask("t1", 2, "train"), weights) == site.results[0]
@@ -228,10 +228,10 @@ def test_a_copy_of_an_accepted_result_gets_the_same_answer_from_the_next_client_
     site.journal.add_result(StoredResult("t1", 1, "OK", {}), "t1-1")
     site.open()
     pipe = site.bare_pipe()
-    assert pipe.send(Message.new_reply("train", Shareable(), "t1-1"), 10)
+    assert pipe.send(Message.new_reply("train", Shareable(), "t1-1"), 60)
     answer = next_message(pipe, "_ACCEPTED_")
     assert answer.data["accepted"] is True
-    assert pipe.send(Message.new_reply("train", Shareable(), "t9-1"), 10)
+    assert pipe.send(Message.new_reply("train", Shareable(), "t9-1"), 60)
     answer = next_message(pipe, "_ACCEPTED_")
     assert answer.data["accepted"] is False
     assert "nobody waits for the result of train t9-1 any more" in answer.data["error"]
