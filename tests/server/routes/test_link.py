@@ -109,7 +109,7 @@ def test_a_waiting_site_is_told_of_a_revocation(link: Link, store: Store) -> Non
     before = site.next_news({}, LONG, "").revoked
     assert before is not None
     assert before.serials == ()
-    waiting = Waiting(lambda: site.next_news({}, 2 * LONG, before.version))
+    waiting = Waiting(lambda: site.next_news({}, LONG, before.version))
     store.revoke("1f", "agent", "lost", "operator")
     after = waiting.answer().revoked
     assert after.serials == ("1f",)
