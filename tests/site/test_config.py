@@ -184,7 +184,7 @@ def test_the_kit_of_another_is_told_before_the_file_that_it_lacks(
     with pytest.raises(SiteConfigError, match=r"holds no startup kit \(kit\.toml\)"):
         load_config(tmp_path / "site.toml", tmp_path)
     with pytest.raises(SiteConfigError, match=r"holds no startup kit \(kit\.toml\)"):
-        load_config(tmp_path / "site.toml", alice / "kit.toml")
+        load_config(alice / "kit.toml" / "site.toml", alice / "kit.toml")
 
 
 def test_a_file_in_a_kit_is_read_with_that_kit_only(site_kits: FederationKits):

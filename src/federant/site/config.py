@@ -258,7 +258,7 @@ def load_config(path: Path, kit_folder: Path | None = None) -> SiteConfig:
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if kit_folder is not None:
             # Another's kit, or no kit at all, has no such file.
             _site_kit(path, kit_folder)
