@@ -68,6 +68,23 @@ def test_an_interrupt_that_got_lost_is_raised_by_the_next_check() -> None:
             interrupts.check()
 
 
+class Interrupting:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_interrupt_in_a_finaliser_is_raised_by_the_next_check_and_told_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", told.append)
+    with Interrupts() as interrupts, interrupts.raised():
+        Interrupting()
+        with pytest.raises(Interrupted):
+            interrupts.check()
+    assert told == []
+
+
 def test_what_fails_as_the_work_is_left_does_not_hide_the_interrupt() -> None:
     def work() -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ class Interrupts:
         self._raising = False
         self._noted: int | None = None
         self._before: dict[int, Any] = {}
+        self._tell_lost: Any = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -42,11 +44,14 @@ class Interrupts:
                 if number != signal.SIGHUP or before != signal.SIG_IGN:
                     self._before[number] = before
                     signal.signal(number, self._take)
+            self._tell_lost, sys.unraisablehook = sys.unraisablehook, self._lost
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+        if self._tell_lost is not None:
+            sys.unraisablehook = self._tell_lost
 
     @contextmanager
     def raised(self) -> Iterator[None]:
@@ -73,6 +78,11 @@ class Interrupts:
         if self._noted is not None:
             self._raising = False
             raise Interrupted(self._noted)
+
+    def _lost(self, lost: Any) -> None:
+        """What was raised in a finaliser is told, but for an interrupt: `check` raises it again."""
+        if not isinstance(lost.exc_value, Interrupted):
+            self._tell_lost(lost)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         if self._noted is None:

@@ -31,6 +31,8 @@ _GOODBYE_SECONDS: Final = 2.0
 """How long the last metrics may take to arrive once the job has ended."""
 _CLOSING_SECONDS: Final = 1.2
 """About what drawing the picture and ending the processes take."""
+_REMOVE_SECONDS: Final = 10.0
+"""For the temporary folder to be gone."""
 _LOG_NAME: Final = re.compile(r"(server|site-\d+(-.+)?)\.log")
 """What the demo calls the logs that it keeps."""
 
@@ -196,7 +198,11 @@ def _temporary_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        given_up = time.monotonic() + _REMOVE_SECONDS
+        # More than once: a call that was in the kernel as its process was killed ends there first,
+        # and may make a file behind the one that removes.
+        while folder.exists() and time.monotonic() < given_up:
+            shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             raise FederationError(f"{folder} could not be removed; remove it by hand")
 
