@@ -191,7 +191,7 @@ class HttpService(uvicorn.Server):
             self._in_loop(self._drain.give_up)
         super().handle_exit(sig, frame)
 
-    def _new_protocol(self) -> asyncio.Protocol:
+    def _new_protocol(self) -> PeerProtocol:
         return self._make_protocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )

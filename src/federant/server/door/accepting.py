@@ -7,10 +7,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from federant.link.handshake import Handshake, client_text, handshake_client
 from federant.link.newcomers import Newcomers
+
+from .bodies import BodyProtocol
 
 _log = logging.getLogger(__name__)
 
@@ -29,27 +31,35 @@ class _Buffered(asyncio.BufferedProtocol):
     """Reads for a protocol what was decrypted, all at once into one place.
 
     Given to it in pieces, as TLS has them, it would be put together first.  The buffer may be
-    shared by all of the loop's connections, as the protocol keeps nothing of what it is handed.
+    shared by all of the loop's connections, as the protocol keeps nothing of what it is handed,
+    but for what it has a place of its own.
     """
 
-    def __init__(self, protocol: asyncio.Protocol, buffer: memoryview) -> None:
+    def __init__(self, protocol: BodyProtocol, buffer: memoryview) -> None:
         self._inner = protocol
         self._buffer = buffer
+        self._placing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._inner.connection_made(transport)
+        self._inner.asks_for_place = True
+        self._inner.connection_made(cast("asyncio.Transport", transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._inner.connection_lost(exc)
 
     def get_buffer(self, _: int) -> memoryview:
-        return self._buffer
+        place = self._inner.place()
+        self._placing = place is not None
+        return self._buffer if place is None else place
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._placing:
+            self._inner.placed(nbytes)
+            return
         self._inner.data_received(self._buffer[:nbytes])  # type: ignore[arg-type]
 
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
+    def eof_received(self) -> None:
+        self._inner.eof_received()
 
     def pause_writing(self) -> None:
         self._inner.pause_writing()
@@ -67,7 +77,7 @@ class TlsAcceptor:
     def __init__(
         self,
         context: ssl.SSLContext,
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[], BodyProtocol],
         handshake_seconds: float = _HANDSHAKE_SECONDS,
     ) -> None:
         context.sslobject_class = Handshake

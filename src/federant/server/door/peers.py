@@ -22,8 +22,6 @@ PEER: Final = "federant.peer"
 SURPLUS: Final = "federant.surplus"
 """Whether there are too many connections of the request's certificate already, in its scope."""
 
-_LARGE_BYTES: Final = 16 << 10
-
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -84,16 +82,6 @@ class PeerProtocol(BoundedProtocol):
         super().on_message_begin()
         self.scope["state"][PEER] = self._peer
         self.scope["state"][SURPLUS] = self._surplus
-
-    def on_body(self, body: bytes) -> None:
-        # What came is passed on as it is, where it would be copied twice.
-        there: bytes | bytearray = self.cycle.body
-        if not there and len(body) >= _LARGE_BYTES:
-            self.cycle.body = body  # type: ignore[assignment]  # whoever reads it takes both
-            body = b""
-        elif isinstance(there, bytes):
-            self.cycle.body = bytearray(there)
-        super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         host, port = self.client or ("?", 0)

@@ -10,9 +10,9 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from federant.link.newcomers import Newcomers
+
+from .bodies import BodyProtocol
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ MAX_HEAD_BYTES: Final = 64 << 10
 MAX_STRANGERS: Final = 64
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(BodyProtocol):
     """HTTP that hangs up on whoever begins a request and does not come to the point.
 
     uvicorn waits for ever, and keeps headers and trailers however many there are.  One who shows no

@@ -27,6 +27,7 @@ from federant.link.messages import (
     MissingRequest,
 )
 from federant.server.blobs import SiteSpace, Upload
+from federant.server.door.bodies import BLOCK_BYTES, Body, take_body
 from federant.server.door.refusals import RefusedError, answer
 
 from .callers import MEANT, OPERATOR_ONLY, Site, known_version
@@ -36,7 +37,6 @@ from .services import Services
 OPERATOR: Final = "_operator"
 """Who owns what the operator puts; no site can be called that."""
 
-_BLOCK_BYTES: Final = 1 << 20
 _SENT_BYTES: Final = 256 << 10
 """Of a file at a time: while it is on its way the next is made ready, and both are small enough
 for the processor's cache."""
@@ -110,7 +110,7 @@ def send_file(path: Path, part: str) -> Response:
         status = 206
         headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
     headers |= {"content-length": str(stop - start), "content-type": "application/octet-stream"}
-    if stop - start <= _BLOCK_BYTES:
+    if stop - start <= BLOCK_BYTES:
         # Read here and now: a stream costs changes of thread.
         return Response(_read(path, start, stop), status, headers)
     return StreamingResponse(_blocks(path, start, stop), status, headers)
@@ -142,13 +142,11 @@ async def _take(
     intake = _Intake(upload)
     try:
         await _receive(request, intake, services.stalled_seconds)
-        await intake.settle()
         await run_in_threadpool(_finish, services, owner, blob, upload, intake)
         if space is not None:
             space.put(owner, blob)
     except (ClientDisconnect, TimeoutError) as error:
         # What came before the cut is worth keeping.
-        await intake.settle()
         await run_in_threadpool(intake.write)
         silent = isinstance(error, TimeoutError)
         what = f"no byte came for {services.stalled_seconds:g} s" if silent else "it was cut"
@@ -163,50 +161,50 @@ async def _take(
 
 
 class _Intake:
-    """What came of an upload and is not in its file yet: one block is written while another comes.
-
-    Used by one coroutine, and by the thread in which it writes.
-    """
+    """What came of an upload and is not in its file yet; of a small blob, all of it."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
         self._chunks: list[bytes] = []
         self._size = 0
-        self._writing: asyncio.Task[None] | None = None
 
     async def add(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
         self._size += len(chunk)
-        if self._size >= _BLOCK_BYTES:
-            await self.settle()
-            chunks, self._chunks, self._size = self._chunks, [], 0
-            self._writing = asyncio.create_task(run_in_threadpool(self._write, chunks))
+        if self._size >= BLOCK_BYTES:
+            await run_in_threadpool(self.write)
 
-    async def settle(self) -> None:
-        """Wait for the block that is being written, and raise what was wrong with it."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            await writing
+    async def add_all(self, body: Body, stalled_seconds: float) -> None:
+        """What is left of a large one: each block is written while the next one comes."""
+        await run_in_threadpool(self.write)
+        try:
+            async for block in body.blocks(stalled_seconds):
+                await run_in_threadpool(self._upload.write, block)
+        finally:
+            body.close()
 
     def write(self) -> None:
-        """The rest, once all that was begun is settled."""
-        self._write(self._chunks)
-        self._chunks, self._size = [], 0
-
-    def _write(self, chunks: list[bytes]) -> None:
-        for chunk in chunks:
+        """Put into the file what is not there yet."""
+        for chunk in self._chunks:
             self._upload.write(chunk)
+        self._chunks, self._size = [], 0
 
 
 async def _receive(request: Request, intake: _Intake, stalled_seconds: float) -> None:
     """Take all that comes; TimeoutError if for that long nothing does."""
     loop = asyncio.get_running_loop()
+    body: Body | None = None
     async with asyncio.timeout(stalled_seconds) as limit:
         async for chunk in request.stream():
             # The disk's time is not the sender's.
             limit.reschedule(None)
+            body = take_body(request)
             await intake.add(chunk)
+            if body is not None:
+                break
             limit.reschedule(loop.time() + stalled_seconds)
+    if body is not None:
+        await intake.add_all(body, stalled_seconds)
 
 
 def _begin(
@@ -240,7 +238,7 @@ async def _blocks(path: Path, start: int, stop: int) -> AsyncIterator[memoryview
         while at < stop:
             block = _at_hand(file.fileno(), min(_SENT_BYTES, stop - at), at)
             if not block:
-                size = min(_BLOCK_BYTES, stop - at)
+                size = min(BLOCK_BYTES, stop - at)
                 block = memoryview(await run_in_threadpool(os.pread, file.fileno(), size, at))
             if not block:
                 raise EOFError(f"{path} ended at byte {at}, before {stop}")
