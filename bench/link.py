@@ -3,7 +3,8 @@
 Once over mutual TLS, against Python's own ssl over a socket, and once without TLS, against a
 socket.  The server is a process of its own; it checks the digest of what it takes and writes it
 to its disk (``fsync``), the site checks the digest of what it gets and writes it to a file.  The
-bare ways carry bytes from memory to memory; a third has digest and file too, one after the other.
+bare ways carry bytes from memory to memory; a third has digest and file too, in a second thread,
+as ours have.
 All take turns, and of each the median counts.  Processor time, which neighbours on the machine
 disturb less than they do seconds, is of both ends together.
 

@@ -9,6 +9,7 @@ Run as a program it is the other side: it prints its port and answers each conne
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import socket
 import ssl
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
+from federant.link.behind import Behind
 from federant.link.digest import Hasher
 from federant.link.kit import Kit, load_kit
 from federant.link.tls import client_context, server_context
@@ -95,19 +97,24 @@ def _take(connection: socket.socket, size: int) -> None:
 
 
 def _keep(connection: socket.socket, size: int, path: Path, *, sync: bool) -> None:
-    """Digest what comes and write it to a file, a block at a time; the file is removed again."""
-    buffer, hasher = memoryview(bytearray(BLOCK)), Hasher()
+    """Digest what comes and write it to a file, a block while the next comes; then remove it."""
+    buffers, hasher = itertools.cycle([memoryview(bytearray(BLOCK)) for _ in range(2)]), Hasher()
+
+    def keep(block: memoryview) -> None:
+        hasher.update(block)
+        file.write(block)
+
     with path.open("wb", buffering=0) as file:
-        while size:
-            there = 0
-            while there < min(size, BLOCK):
-                count = connection.recv_into(buffer[there : min(size, BLOCK)])
-                if not count:
-                    raise ConnectionError(f"{size} bytes are missing")
-                there += count
-            hasher.update(buffer[:there])
-            file.write(buffer[:there])
-            size -= there
+        with Behind(keep) as behind:
+            while size:
+                buffer, there = next(buffers), 0
+                while there < min(size, BLOCK):
+                    count = connection.recv_into(buffer[there : min(size, BLOCK)])
+                    if not count:
+                        raise ConnectionError(f"{size} bytes are missing")
+                    there += count
+                behind.take(buffer[:there])
+                size -= there
         hasher.digest()
         if sync:
             os.fsync(file.fileno())
