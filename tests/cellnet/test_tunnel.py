@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -31,6 +32,7 @@ class Ends:
     def __init__(self) -> None:
         self.tunnels = (Tunnel(), Tunnel())
         self.came: tuple[list[Packet], list[Packet]] = ([], [])
+        self.untaken: tuple[list[Packet], list[Packet]] = ([], [])
         self.meetings = 0
         self.meet()
 
@@ -54,6 +56,22 @@ class Ends:
                 self.came[end].append(event)
                 self.tunnels[end].consumed(event.lane)
         return True
+
+    def take_one(self, end: int) -> bool:
+        """Receives one, and does not consume it."""
+        if not self.wires[end]:
+            return False
+        for event in self.tunnels[end].feed(self.wires[end].pop(0)):
+            if isinstance(event, Packet):
+                self.untaken[end].append(event)
+        return True
+
+    def consume_one(self, end: int, lane: Lane) -> None:
+        packet = next((each for each in self.untaken[end] if each.lane is lane), None)
+        if packet is not None:
+            self.untaken[end].remove(packet)
+            self.came[end].append(packet)
+            self.tunnels[end].consumed(lane)
 
     def settle(self) -> None:
         steps = [(step, end) for end in (0, 1) for step in (self.send_one, self.receive_one)]
@@ -180,6 +198,77 @@ def test_no_cut_costs_more_than_one_chunk(steps: list[str | tuple[Lane, int]]) -
     ends.settle()
     assert sender.take_resent_bytes() == 0
     assert sender.is_idle
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("put"), st.integers(0, 1), st.sampled_from(Lane), SIZES),
+    st.tuples(st.just("consume"), st.integers(0, 1), st.sampled_from(Lane), st.just(0)),
+    st.tuples(
+        st.sampled_from(["send", "send all", "receive", "receive all", "cut"]),
+        st.integers(0, 1),
+        st.just(Lane.BULK),
+        st.just(0),
+    ),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(STEPS, max_size=80))
+def test_who_waits_for_room_never_sends_more_than_the_window_whatever_is_cut(
+    steps: list[tuple[str, int, Lane, int]],
+) -> None:
+    ends = Ends()
+    for step, end, lane, size in steps:
+        if step == "put":
+            ends.tunnels[end].put(lane, bytes(min(size, LARGEST[lane])))
+        elif step == "consume":
+            ends.consume_one(end, lane)
+        elif step == "cut":
+            ends.meet()
+        else:
+            one = ends.send_one if step.startswith("send") else ends.take_one
+            while one(end) and step.endswith("all"):
+                pass
+        for lane, most in WINDOW_BYTES.items():
+            waits = [len(each.body) for each in ends.untaken[end] if each.lane is lane]
+            assert sum(waits) <= most
+
+
+@pytest.mark.parametrize("lane", Lane)
+@pytest.mark.parametrize("size", [100, 1000, PACKET_BYTES])
+def test_who_does_not_wait_for_room_is_an_error_and_fills_no_memory(lane: Lane, size: int) -> None:
+    ends = Ends()
+    ends.settle()
+    most = WINDOW_BYTES[lane] + PACKET_BYTES
+    came = 0
+    for number in range(1, most // size + 1):
+        message = _packet(ends.meetings, lane, number, bytes(size))
+        came += sum(isinstance(each, Packet) for each in ends.tunnels[1].feed(message))
+    assert came == most // size
+    too_much = _packet(ends.meetings, lane, came + 1, bytes(size))
+    with pytest.raises(CellProtocolError, match="does not wait until it may send"):
+        list(ends.tunnels[1].feed(too_much))
+    ends.tunnels[1].consumed(lane)
+    assert list(ends.tunnels[1].feed(too_much)) == [Packet(lane, bytes(size))]
+
+
+def test_it_is_known_when_far_more_waits_than_an_owner_may_have_sent_too_much() -> None:
+    ends = Ends()
+    ends.settle()
+    sender = ends.tunnels[0]
+    for _ in range(20_000):
+        sender.put(Lane.EXPRESS, bytes(40))
+    assert not sender.has_room(Lane.EXPRESS)
+    assert not sender.is_flooded
+    while not sender.is_flooded:
+        sender.put(Lane.EXPRESS, bytes(40))
+    assert sender.contents_put(Lane.EXPRESS) < 100_000
+    ends.settle()
+    assert not sender.is_flooded
+
+
+def _packet(meeting: int, lane: Lane, number: int, body: bytes) -> bytes:
+    return struct.pack("<QBBQ", meeting, 1, lane, number) + body
 
 
 def test_what_could_never_be_sent_in_a_lane_is_not_taken() -> None:

@@ -138,6 +138,11 @@ class Cell:
                     return 3
                 # Others may come, with whom nothing is wrong.
                 self._owner.tell("broken", text=text)
+            except CellProtocolError as error:
+                # What was lost with it would be missed later on.
+                _log.warning("peer dropped fqcn=%s error=%s", self._fqcn, error)
+                self._begin_anew(str(error))
+                self._owner.tell("unreachable", text=str(error))
             except CellError as error:
                 if self._connection is not None and not self._rejoin:
                     _log.warning("relay lost fqcn=%s error=%s", self._fqcn, error)

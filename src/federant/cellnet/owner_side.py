@@ -364,6 +364,8 @@ class OwnerSide:
 
     def _put_last(self, piece: Piece) -> None:
         """Where no session is, there is nothing of which it would have to be the last."""
+        if self._tunnel.is_flooded:
+            raise CellProtocolError("the other cell takes no answers and asks for more")
         sent = self._tunnel.contents_sent(Lane.EXPRESS)
         self._tunnel.put(Lane.BULK, piece.after(sent).to_bytes())
 
@@ -375,6 +377,8 @@ class OwnerSide:
             self._read(session)
         if session is None:
             self._put_last(piece)
+        elif session.is_flooded:
+            raise CellProtocolError("the other cell takes no answers and asks for more")
         else:
             session.take_last(piece)
         self._wake()

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _SLOW_BYTES: Final = 1 << 20
 """With more than this waiting for the owner, the other cell is asked to wait."""
 _LONGEST_QUEUE: Final = 1024
+_MOST_LAST: Final = 100
 
 
 @dataclass(slots=True)
@@ -79,6 +80,11 @@ class Session:
 
     def take_last(self, piece: Piece) -> None:
         self._outgoing.append(Last(piece))
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether the other cell asks for SWEPT again and again, and takes none."""
+        return sum(isinstance(each, Last) for each in self._outgoing) >= _MOST_LAST
 
     def drop_outgoing(self) -> None:
         self._outgoing.clear()
@@ -159,6 +165,8 @@ class Session:
         self.abandon()
         self._incoming = _Incoming(parcel, lease)
         if lease is None and parcel.seq:
+            if self.tunnel.is_flooded:
+                raise CellProtocolError("the other cell takes no answers and asks for more")
             read = Read(parcel.seq, read=False, error=error[:LONGEST_ERROR])
             self.tunnel.put(Lane.EXPRESS, of_record(self.number, read).to_bytes())
 

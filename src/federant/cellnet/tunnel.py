@@ -41,6 +41,9 @@ WINDOW_BYTES: Final = {Lane.EXPRESS: CHUNK_BYTES // 4, Lane.BULK: 3 * CHUNK_BYTE
 
 Each lane has its own share, so that what is small gets through where nobody takes what is large.
 """
+_MOST_UNTAKEN_BYTES: Final = 16 * CHUNK_BYTES
+_COST_BYTES: Final = 256
+"""What keeping a packet costs besides its bytes."""
 
 
 class _Kind(IntEnum):
@@ -92,6 +95,9 @@ class _State:
     received: int = 0
     opened: int = 0
     """How many contents have come."""
+    unconsumed: deque[int] = field(default_factory=deque)
+    """The sizes of what has come and is not consumed."""
+    bytes_unconsumed: int = 0
     consumed: int = 0
     told: int = 0
 
@@ -158,6 +164,14 @@ class Tunnel:
             return False
         return not state.kept or (self._synced and state.sent == state.put)
 
+    @property
+    def is_flooded(self) -> bool:
+        """Whether so much waits for the other end that it is to be given no more answers."""
+        return any(
+            state.bytes_under_way + _COST_BYTES * len(state.under_way) > _MOST_UNTAKEN_BYTES
+            for state in self._lanes.values()
+        )
+
     def contents_put(self, lane: Lane) -> int:
         """How much was put into the lane since this other end was met first."""
         state = self._lanes[lane]
@@ -223,7 +237,8 @@ class Tunnel:
     def feed(self, message: bytes) -> Iterator[Packet | Synced | Moved]:
         """What a message of the other end brings; CellProtocolError for what none sends.
 
-        What belongs to an earlier meeting, or came already, brings nothing.
+        What belongs to an earlier meeting, or came already, brings nothing. What does not fit into
+        the window, and a packet more, is not taken.
         """
         if len(message) < _HEAD.size:
             raise CellProtocolError(f"a message of {len(message)} bytes is too short")
@@ -248,7 +263,7 @@ class Tunnel:
             due = self._lanes[lane].received + 1
             self.refuse(lane, f"packet {number} of {lane.name} came where {due} was due")
         elif number == self._lanes[lane].received + 1:
-            self._lanes[lane].received = number
+            self._take(lane, number, len(body))
             yield from self._opened(lane, body)
 
     def require_contents(self, lane: Lane, number: int) -> None:
@@ -278,6 +293,18 @@ class Tunnel:
         if state.consumed >= state.received:
             raise ValueError(f"all {state.received} packets of {lane.name} are consumed already")
         state.consumed += 1
+        state.bytes_unconsumed -= state.unconsumed.popleft()
+
+    def _take(self, lane: Lane, number: int, size: int) -> None:
+        state = self._lanes[lane]
+        if state.bytes_unconsumed + size > WINDOW_BYTES[lane] + PACKET_BYTES:
+            raise CellProtocolError(
+                f"packet {number} of {lane.name} came while {state.bytes_unconsumed} bytes of it "
+                "are still to be taken: the other cell does not wait until it may send"
+            )
+        state.received = number
+        state.unconsumed.append(size)
+        state.bytes_unconsumed += size
 
     def _opened(self, lane: Lane, body: bytes) -> Iterator[Packet | Synced]:
         state = self._lanes[lane]
