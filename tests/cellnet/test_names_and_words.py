@@ -10,10 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federant.cellnet import Fqcn
+from federant.cellnet.errors import CellRefused
 from federant.cellnet.names import End
-from federant.cellnet.words import Alone, Holding, Join, Joined, Met, from_text, to_text
+from federant.cellnet.words import Alone, Holding, Join, Joined, Met, Refusal, from_text, to_text
 from federant.pipe import CellPipe, Mode
 from federant.pipe.cell.address import relay_url
+
+
+@given(st.text(max_size=5000))
+def test_whatever_others_say_an_error_is_one_line_and_not_longer_than_that(text: str) -> None:
+    told = str(CellRefused(Refusal.FORBIDDEN, text))
+    assert told.isprintable()
+    assert len(told) <= 2000
+    if text.isprintable() and len(text) <= 2000:
+        assert told == text
 
 
 def test_a_name_is_read_as_it_is_written() -> None:

@@ -326,6 +326,17 @@ def test_hostile_bytes_are_an_error_or_nothing(
     assert isinstance(ends.job.error, CellProtocolError | SealBrokenError | None)
 
 
+def test_what_the_other_end_says_is_shown_in_one_line_and_not_at_any_length(ends: Ends) -> None:
+    ends.met()
+    with pytest.raises(SealBrokenError):
+        ends.agent.tunnel.refuse(Lane.BULK, "no\n2026-01-01 root logged in\x1b[2J" + 9000 * "x")
+    ends.settle()
+    assert str(ends.job.error).startswith(
+        r"the other cell says: no\n2026-01-01 root logged in\x1b[2Jx"
+    )
+    assert len(str(ends.job.error)) <= 2000
+
+
 # ---- a relay that connects others than it says ---------------------------------------------------
 
 

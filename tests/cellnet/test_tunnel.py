@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federant.cellnet import CellProtocolError
-from federant.cellnet.pieces import Piece, What, of_sweep, parcel_in, record_in, sweep_in
+from federant.cellnet.pieces import Piece, What, of_record, of_sweep, parcel_in, record_in, sweep_in
 from federant.cellnet.tunnel import (
     CHUNK_BYTES,
     EXPRESS_BYTES,
@@ -24,6 +24,7 @@ from federant.cellnet.tunnel import (
     Synced,
     Tunnel,
 )
+from federant.pipe.local.wire import LONGEST_ERROR, Read
 
 
 class Ends:
@@ -351,6 +352,15 @@ def test_a_last_piece_says_what_went_before_it(express: int, number: int) -> Non
     piece = Piece.from_bytes(of_sweep(number, What.SWEPT).after(express).to_bytes())
     before, swept = piece.came_after()
     assert (before, sweep_in(swept)) == (express, number)
+
+
+@given(st.text(max_size=1000))
+def test_why_a_message_was_not_read_is_shown_in_one_line(text: str) -> None:
+    cut = text.encode(errors="replace").decode()[:LONGEST_ERROR]
+    record = record_in(of_record(1, Read(7, read=False, error=cut)))
+    assert isinstance(record, Read)
+    assert record.error.isprintable()
+    assert len(record.error) <= LONGEST_ERROR
 
 
 @given(st.binary(max_size=200))

@@ -9,11 +9,26 @@ CellError
 
 from __future__ import annotations
 
+from typing import Final
+
 from federant.cellnet.words import Refusal
+
+_LONGEST: Final = 2000
+
+
+def shown(text: str) -> str:
+    """The text as it may stand in a log, whoever wrote it: in one line, and not of any length."""
+    plain = "".join(
+        each if each.isprintable() else repr(each)[1:-1] for each in text[: _LONGEST + 1]
+    )
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 3]}..."
 
 
 class CellError(Exception):
-    """Whatever goes wrong between cells."""
+    """Whatever goes wrong between cells. Others' words may be in its text, so that is `shown`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(shown(text))
 
 
 class CellProtocolError(CellError):

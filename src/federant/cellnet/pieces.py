@@ -9,9 +9,9 @@ import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from federant.cellnet.errors import CellProtocolError
+from federant.cellnet.errors import CellProtocolError, shown
 from federant.pipe.errors import PipeProtocolError
-from federant.pipe.local.wire import RECORD_BYTES, Parcel, Read, Unpacker, to_bytes
+from federant.pipe.local.wire import LONGEST_ERROR, RECORD_BYTES, Parcel, Read, Unpacker, to_bytes
 
 
 class What(IntEnum):
@@ -113,6 +113,8 @@ def record_in(piece: Piece) -> Parcel | Read:
     if len(records) == 1:
         record = records[0]
         wanted = (Parcel, Read) if piece.what is What.RECORD else (Parcel,)
+        if isinstance(record, Read):
+            record = record._replace(error=shown(record.error)[:LONGEST_ERROR])
         if isinstance(record, wanted) and not getattr(record, "file", ""):
             return record
     raise CellProtocolError(f"a {piece.what.name} piece holds something else than its record")

@@ -57,6 +57,7 @@ class CellPort:
         self._relay = Relay("", _Doorkeeper(gate.federation))
         self._most_cells = most_cells
         self._taken: Counter[Identity | None] = Counter()
+        self._callers: dict[CellConnection, Identity | None] = {}
 
     def connections(self, drain: Drain) -> Callable[..., CellConnection]:
         """For uvicorn, in the place of a class of WebSocket connections."""
@@ -64,16 +65,19 @@ class CellPort:
 
     async def serve(self, connection: CellConnection) -> None:
         """One cell, from its first message to its end."""
-        peer = peer_of(connection.transport)
-        identity = peer.identity if peer else None
-        self._taken[identity] += 1
-        try:
-            await self._relay.serve_cell(connection)
-        finally:
+        await self._relay.serve_cell(connection)
+
+    def leave(self, connection: CellConnection) -> None:
+        """It is gone, and whoever comes next finds room."""
+        if connection in self._callers:
+            identity = self._callers.pop(connection)
             self._taken[identity] -= 1
+            if not self._taken[identity]:
+                del self._taken[identity]
 
     def judge(self, connection: CellConnection, request: Request, *, draining: bool) -> None:
-        """RefusedError unless such a one comes in, and there is room."""
+        """RefusedError unless such a one comes in, and there is room; from then on it has a place,
+        until it leaves."""
         if request.path != words.PATH:
             raise RefusedError(
                 ErrorCode.NOT_FOUND, f"{request.path}: WebSockets are spoken at {words.PATH}"
@@ -111,6 +115,9 @@ class CellPort:
                 f"there are {self._most_cells} cells at this server's relay, which is the most; "
                 "its operator may raise relay.most_cells in server.toml",
             )
+        # Not only once it has its answer: who asks meanwhile must find it here.
+        self._callers[connection] = identity
+        self._taken[identity] += 1
 
 
 class _Doorkeeper:
@@ -202,6 +209,7 @@ class CellConnection(ServerConnection):
         except TimeoutError:
             _log.warning("denied client=%s reason=no whole request came", self.remote_address)
         finally:
+            self._port.leave(self)
             self.transport.abort()
 
     def _admit(self, _: ServerConnection, request: Request) -> Response | None:
