@@ -222,7 +222,7 @@ REST = [
 ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(st.one_of(imports(), st.sampled_from(REST)), min_size=1, max_size=6), st.booleans())
 def test_a_moved_file_still_compiles_and_only_imports_have_changed(
     parts: list[str], nested: bool
