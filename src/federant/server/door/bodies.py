@@ -88,7 +88,7 @@ class Body:
         if self._count == self._size or not self.left:
             self._turn()
             self._size = BLOCK_BYTES
-            if self.left and not self._free and not self._unmade:
+            if self.left and not self._free and self._unmade <= 0:
                 self._flow.pause_reading()
 
     def cut(self) -> None:
