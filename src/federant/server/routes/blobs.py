@@ -179,7 +179,9 @@ class _Intake:
         await run_in_threadpool(self.write)
         try:
             async for block in body.blocks(stalled_seconds):
-                await run_in_threadpool(self._upload.write, block)
+                # Not by anyio, which lets the loop turn first: it would read all of the next block
+                # before this one's write began.
+                await asyncio.to_thread(self._upload.write, block)
         finally:
             body.close()
 
