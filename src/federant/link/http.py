@@ -91,15 +91,11 @@ class Incoming:
 
     def fill(self, buffer: memoryview) -> int:
         """Put the next bytes into the buffer; fewer than it holds are the last, or were cut."""
-        # Of http.client: urllib3's reads into bytes of its own and copies them.
-        count: int = self._response._fp.readinto(buffer)  # type: ignore[attr-defined]  # noqa: SLF001
-        if self._response.length_remaining is not None:
-            self._response.length_remaining -= count
-        return count
+        return self._response.readinto(buffer)
 
     def all(self) -> bytes:
         """All of them; for what fits into memory twice."""
-        return b"".join(self._response.stream(CHUNK_BYTES, decode_content=False))
+        return b"".join(self._response.stream(CHUNK_BYTES))
 
 
 class HttpCaller:
@@ -194,6 +190,7 @@ class HttpCaller:
                 timeout=timeout,
                 redirect=False,
                 preload_content=False,
+                decode_content=False,
             )
             _log.debug(
                 "called call=%s status=%d seconds=%.3f",
@@ -229,7 +226,7 @@ class HttpCaller:
 
     def _all_of(self, response: urllib3.BaseHTTPResponse) -> bytes:
         found = bytearray()
-        for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+        for chunk in response.stream(CHUNK_BYTES):
             found += chunk
             if len(found) > self._max_answer_bytes:
                 raise LinkProtocolError(
