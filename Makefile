@@ -90,4 +90,4 @@ wheel: $(VENV)/.ready
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) $(NVFLARE) .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) $(NVFLARE) .venv-peer-* .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

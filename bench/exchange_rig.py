@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from federant.client import FlareAgent
-from federant.client.join import PIPE_VARIABLE, TOKEN_VARIABLE
+from federant.client.meeting_point import PIPE_VARIABLE, TOKEN_VARIABLE
 from federant.exchange import Shareable
 from federant.pipe import LocalPipe, MemoryPipe, Mode, Pipe
 from federant.site.exchanger import ExchangeLimits, SiteTask, TaskExchanger
@@ -31,6 +31,7 @@ class OwnersTrainer:
     exit = None
     one_task = False
     replaceable = False
+    many_crashed = False
 
     def ensure(self) -> None: ...
 
@@ -45,6 +46,9 @@ class OwnersTrainer:
 class Rig:
     """Hands out tasks one after the other and takes each result as a client job does: journaled,
     accepted, and its file given back."""
+
+    trainer_pid: int
+    """Of the trainer, where it is a process."""
 
     def __init__(self, pipe: Pipe, folder: Path) -> None:
         self._journal = Journal(folder / "journal.db")
@@ -89,6 +93,7 @@ def over_local_pipe(folder: Path, script: str, *arguments: str, **options: Any) 
         [sys.executable, script, *arguments],
         env={**os.environ, PIPE_VARIABLE: str(pipe_folder), TOKEN_VARIABLE: "bench"},
     )
+    rig.trainer_pid = trainer.pid
     try:
         yield rig
     finally:

@@ -20,7 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def report(rows: Sequence[Row], file: Path | None) -> None:
-    """Print the rows; with a file, write them there too."""
+    """Print the machine and the rows; with a file, write them there too."""
+    machine = _machine()
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
     columns = []
     for name in rows[0]:
         values = [row[name] for row in rows]
@@ -29,9 +31,9 @@ def report(rows: Sequence[Row], file: Path | None) -> None:
         texts = any(isinstance(value, str) for value in values)
         columns.append([cell.ljust(width) if texts else cell.rjust(width) for cell in cells])
     for line in zip(*columns, strict=True):
-        print("  ".join(line).rstrip())
+        print("  ".join(line).rstrip(), flush=True)
     if file is not None:
-        file.write_text(json.dumps({"machine": _machine(), "figures": list(rows)}, indent=1) + "\n")
+        file.write_text(json.dumps({"machine": machine, "figures": list(rows)}, indent=1) + "\n")
 
 
 def _text(value: Value) -> str:

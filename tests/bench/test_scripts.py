@@ -1,0 +1,17 @@
+"""Each measurement of bench/ still fits the code that it measures, as far as its imports tell."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+SCRIPTS = sorted(script for script in BENCH.glob("*.py") if not script.stem.endswith("_rig"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_benchmark_starts_and_says_what_its_options_are(script: Path) -> None:
+    asked = [sys.executable, script, "--help"]
+    done = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=120)
+    assert f"usage: {script.name}" in done.stdout
