@@ -18,9 +18,9 @@ from federant.link.messages import Event, JobState, SiteState
 from federant.link.operator import connect
 
 
-def federant_command(*arguments: str, server=None) -> Result:
+def federant_command(*arguments: str, server=None, answer: str | None = None) -> Result:
     environment = {"FEDERANT_SERVER": server.url} if server else {}
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "200", **environment})
+    return CliRunner().invoke(app, arguments, answer, env={"COLUMNS": "200", **environment})
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def federant_command(*arguments: str, server=None) -> Result:
         ("job", "list"),
         ("job", "show"),
         ("job", "stop"),
+        ("job", "delete"),
         ("job", "model"),
         ("metrics",),
         ("version",),
@@ -185,6 +186,38 @@ def test_jobs_are_listed_and_shown_and_stopped(server) -> None:
     assert "submitted" in shown.output
     assert json.dumps({"rounds": 3}) in shown.output
     assert federant_command("job", "stop", job.id, server=server).exit_code == 0
+
+
+def test_a_job_is_deleted_once_it_has_ended_and_somebody_wants_it(
+    server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server.url) as federation:
+        job = federation.submit(trainer="digits", name="mine", rounds=3)
+    refused = federant_command("job", "delete", job.id, "--yes", server=server)
+    assert refused.exit_code == 1
+    assert f"stop it first: federant job stop {job.id}" in refused.output
+    server.store.save_model(job.id, 0, server.blobs.put([b"a model"]))
+    server.store.set_job_state(job.id, JobState.FINISHED)
+
+    unasked = federant_command("job", "delete", job.id, server=server)
+    assert unasked.exit_code == 1
+    assert "nobody is there to be asked; --yes deletes without asking" in unasked.output
+    monkeypatch.setattr("federant.cli.job._somebody_is_there", lambda: True)
+    for answer in ("n\n", "\n"):
+        declined = federant_command("job", "delete", job.id, server=server, answer=answer)
+        assert declined.exit_code == 1
+        question = f"Delete job {job.id} (mine, finished, models: 1) for good?"
+        assert question in declined.output
+    assert [row.id for row in server.store.jobs()] == [job.id]
+
+    agreed = federant_command("job", "delete", job.id, server=server, answer="y\n")
+    assert agreed.exit_code == 0
+    assert f"deleted {job.id}; models: 1, metrics and events: 0, " in agreed.output
+    assert "within a day: 7" in agreed.output  # the model is some milliseconds old
+    assert server.store.jobs() == []
+    again = federant_command("job", "delete", job.id, "--yes", server=server)
+    assert again.exit_code == 1
+    assert f"job {job.id} was deleted on" in again.output
 
 
 # What a site or a server may say: markup, a colour, a bell, a return, a text that turns round.

@@ -311,6 +311,24 @@ def test_a_job_can_be_stopped(job: Job) -> None:
     assert view.stop_requested or view.state is JobState.STOPPED
 
 
+def test_a_job_that_has_ended_can_be_deleted_with_all_that_it_has(
+    federation: Federation, server, job: Job
+) -> None:
+    server.store.save_model(job.id, 0, put(server.blobs, DXO(DataKind.WEIGHTS, data={"w": 1.0})))
+    server.store.add_events(job.id, "site-1", [loss(1), loss(2)])
+    with pytest.raises(LinkRefused, match=f"federant job stop {job.id}") as refusal:
+        job.delete()
+    assert refusal.value.code == "conflict"
+    server.store.set_job_state(job.id, JobState.STOPPED)
+    gone = job.delete()
+    assert (gone.job_id, gone.models, gone.events) == (job.id, 1, 2)
+    assert federation.jobs() == ()
+    for look in (job.view, job.models, job.metrics, job.events, job.model, job.delete):
+        with pytest.raises(LinkRefused, match=f"job {job.id} was deleted on") as refusal:
+            look()
+        assert refusal.value.code == "not_found"
+
+
 def test_sites_that_spoke_to_the_server_are_listed(federation: Federation, server) -> None:
     assert federation.sites() == ()
     server.store.seen_site("site-1", "first", ("x",))

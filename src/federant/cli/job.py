@@ -1,11 +1,12 @@
-"""`federant job run|follow|list|show|stop|model`."""
+"""`federant job run|follow|list|show|stop|delete|model`."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,7 +23,11 @@ from federant.cli.output import (
     print_table,
     set_up_log,
     table_of,
+    without_controls,
 )
+
+if TYPE_CHECKING:
+    from federant.link.operator import Job
 
 app = command_group(
     "Run jobs at a federation's server, and look after them.",
@@ -178,6 +183,52 @@ def stop(
     with federation_at(server, kit) as federation:
         view = federation.job(job_id).stop()
     console.print(view.state.value + (" (stopping)" if not view.state.ended else ""))
+
+
+@app.command("delete")
+def delete(
+    job_id: JobId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete it without asking.")] = False,
+    server: Server = None,
+    kit: KitFolder = None,
+    verbose: Verbosity = 0,
+) -> None:
+    """Delete a job that has ended from the server, for good: its models, metrics and events.
+
+    Shows what the job is, and asks first. What its sinks were given, and what its sites keep of it,
+    stays there. A job that runs is refused: stop it first.
+
+    The exit status is 0 only if the job was deleted.
+
+    Example: [bold]federant job delete JOB[/bold]
+    """
+    set_up_log(verbose)
+    with federation_at(server, kit) as federation:
+        job = federation.job(job_id)
+        if not (yes or _agreed(job)):
+            raise typer.Exit(1)
+        gone = job.delete()
+    later = f", within a day: {gone.bytes_later}" if gone.bytes_later else ""
+    console.print(
+        plain(
+            f"deleted {job_id}; models: {gone.models}, metrics and events: {gone.events}, "
+            f"bytes freed: {gone.bytes_freed}{later}"
+        ),
+        soft_wrap=True,
+    )
+
+
+def _agreed(job: Job) -> bool:
+    if not _somebody_is_there():
+        errors.print("not deleted: nobody is there to be asked; --yes deletes without asking")
+        return False
+    view, models = job.view(), job.models()
+    what = f"job {view.id} ({view.spec.name}, {view.state}, models: {len(models)})"
+    return typer.confirm(f"Delete {without_controls(what)} for good?", default=False, err=True)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 @app.command("model")

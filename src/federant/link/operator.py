@@ -35,6 +35,7 @@ from .messages import (
 from .models import Model, as_dxo
 from .operator_messages import (
     EventView,
+    JobDeletedReply,
     JobEventsReply,
     JobsReply,
     JobView,
@@ -53,6 +54,8 @@ _RETRY_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 60.0
 _LATE_SECONDS: Final = 5.0
 """How long after a job's end the last metrics of its sites are waited for."""
+_DELETE_SECONDS: Final = 600.0
+"""Of a job with millions of metrics."""
 _PAGE: Final = 10_000
 """How many events are asked for at once where all are wanted."""
 _BEHIND_ALL: Final = 1 << 62
@@ -339,6 +342,16 @@ class Job:
     def stop(self) -> JobView:
         """Ask the server to end the job; its sites are told at once."""
         return self._http.call("POST", f"{self._path}/stop", JobView)
+
+    def delete(self) -> JobDeletedReply:
+        """Delete the job from the server for good, with its models, metrics and events.
+
+        What its sinks were given stays where they keep it.  Its id is never given to another job.
+        Returns when all of it is gone, which may take a minute if there were millions of metrics;
+        after LinkUnavailable it goes on at the server.  LinkRefused with code ``conflict`` for a
+        job that has not ended, with ``not_found`` for one that is not there.
+        """
+        return self._http.call("DELETE", self._path, JobDeletedReply, wait_seconds=_DELETE_SECONDS)
 
     def models(self) -> tuple[ModelView, ...]:
         """The global models that the workflow has kept, by round (from 0)."""

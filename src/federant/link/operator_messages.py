@@ -45,6 +45,19 @@ class JobView(WireModel):
     ended: float | None = None
 
 
+class JobDeletedReply(WireModel):
+    """What a job had that is gone now."""
+
+    job_id: str
+    models: int
+    events: int
+    """Its metrics and texts."""
+    bytes_freed: int
+    """Of files on the server's disk; rows of its database leave room for others."""
+    bytes_later: int = 0
+    """Of files that are so new that they go within a day, unless something needs them by then."""
+
+
 class JobsReply(WireModel):
     jobs: tuple[JobView, ...]
 

@@ -102,6 +102,7 @@ def run_server(
             federation=kit.identity.federation if kit else "",
             certificate=expiry.facts if expiry else None,
             revocations=revocations,
+            retention=retention,
             site_bytes=limits.site_bytes_on(shutil.disk_usage(folder).total),
         )
         service = HttpService(

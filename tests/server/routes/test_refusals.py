@@ -101,6 +101,7 @@ def test_a_job_under_an_id_that_is_no_name_is_refused(ask: Ask, job_id: str) -> 
         ("GET", "/api/v1/jobs/none/models"),
         ("GET", "/api/v1/jobs/none/events"),
         ("POST", "/api/v1/jobs/none/stop"),
+        ("DELETE", "/api/v1/jobs/none"),
         ("DELETE", "/api/v1/jobs"),
     ],
 )
@@ -118,7 +119,7 @@ def test_a_page_that_calls_the_server_by_another_name_is_refused(ask: Ask) -> No
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", None])
-def test_a_page_of_another_site_submits_and_stops_no_job(
+def test_a_page_of_another_site_submits_stops_and_deletes_no_job(
     server_url: str, store: Store, submit: Callable[..., JobRow], kind: str | None
 ) -> None:
     job = submit(store, "site-1")
@@ -128,6 +129,7 @@ def test_a_page_of_another_site_submits_and_stops_no_job(
     with urllib3.PoolManager(retries=False) as http:
         for method, path, body in (
             ("POST", f"jobs/{job.id}/stop", None),
+            ("DELETE", f"jobs/{job.id}", None),
             ("POST", "jobs", spec),
             ("PUT", f"blobs/{blob.digest}?size=1", b"x"),
         ):

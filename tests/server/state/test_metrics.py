@@ -141,6 +141,7 @@ def _back_to_the_first_tables(path: Path) -> None:
             "DROP INDEX ix_events_blob_digest",
             "ALTER TABLE events DROP COLUMN blob_digest",
             "ALTER TABLE events DROP COLUMN blob_size",
+            "ALTER TABLE jobs DROP COLUMN deleted",
             "ALTER TABLE job_sites DROP COLUMN metrics_dropped",
             "DROP TABLE metrics",
             "DROP TABLE sink_cursors",

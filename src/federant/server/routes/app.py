@@ -11,6 +11,7 @@ from federant.server.blobs import SiteSpace
 from federant.server.door.admission import Gate, Gated
 from federant.server.door.refusals import RefusedError
 from federant.server.door.revocations import Revocations
+from federant.server.retention import Retention
 
 from . import errors
 from .blobs import blob_router, operator_blob_router
@@ -29,6 +30,7 @@ from .status import status_router
 def create_app(services: Services) -> FastAPI:
     """The application on these services; it neither starts nor stops them."""
     revocations = services.revocations or Revocations(services.store)
+    retention = services.retention or Retention(services.store, services.blobs)
     space = SiteSpace(services.store, services.site_bytes)
     app = DescribedApp(
         title="federant server",
@@ -44,7 +46,7 @@ def create_app(services: Services) -> FastAPI:
     errors.install(app)
     app.include_router(link_router(services, space))
     app.include_router(blob_router(services, space))
-    app.include_router(operator_router(services))
+    app.include_router(operator_router(services, retention))
     app.include_router(operator_blob_router(services))
     app.include_router(status_router(services, revocations))
     app.include_router(revocation_router(services, revocations))

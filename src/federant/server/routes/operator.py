@@ -1,11 +1,12 @@
-"""The operator's calls: submit, list, follow and stop jobs, fetch their models."""
+"""The operator's calls: submit, list, follow, stop and delete jobs, fetch their models."""
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from federant.link.messages import (
@@ -20,6 +21,7 @@ from federant.link.messages import (
 )
 from federant.link.operator_messages import (
     EventView,
+    JobDeletedReply,
     JobEventsReply,
     JobSiteView,
     JobsReply,
@@ -31,15 +33,18 @@ from federant.link.operator_messages import (
     SinkView,
 )
 from federant.server.door.refusals import RefusedError
+from federant.server.retention import Retention
 from federant.server.state import JobRow, ModelRow
 from federant.server.wakeups import events_topic
 from federant.server.workflow import sites_wanted
 
 from .blobs import send_file
-from .callers import MEANT, OPERATOR_ONLY
+from .callers import MEANT, OPERATOR_ONLY, peer_in
 from .description import GIVES_BYTES, Range
 from .services import Services
 from .waiting import long_poll
+
+_log = logging.getLogger(__name__)
 
 Seq = Annotated[int, Path(ge=0, lt=1 << 63)]
 After = Annotated[int, Query(ge=0, lt=1 << 63)]
@@ -48,7 +53,7 @@ LateSeconds = Annotated[float, Query(ge=0)]
 WaitSeconds = Annotated[float, Query(ge=0, le=MAX_WAIT_SECONDS)]
 
 
-def operator_router(services: Services) -> APIRouter:
+def operator_router(services: Services, retention: Retention) -> APIRouter:
     router = APIRouter(prefix=API_PREFIX, tags=["operator"], dependencies=[OPERATOR_ONLY])
     store = services.store
 
@@ -75,6 +80,24 @@ def operator_router(services: Services) -> APIRouter:
     def stop(job_id: str) -> JobView:
         """Ask for a job to be stopped; one that has ended stays as it is."""
         return _view(services, store.request_stop(job_id))
+
+    @router.delete("/jobs/{job_id}", dependencies=[MEANT])
+    def delete(job_id: str, request: Request) -> JobDeletedReply:
+        """Delete a job that has ended, for good, with its models, metrics and events."""
+        freed = retention.delete_job(job_id)
+        caller = peer_in(request)
+        by = caller.identity.title if caller and caller.identity else "an operator"
+        _log.info(
+            "deleted job=%s by=%r models=%d events=%d bytes=%d bytes_later=%d",
+            *(job_id, by, freed.models, freed.events, freed.bytes, freed.bytes_later),
+        )
+        return JobDeletedReply(
+            job_id=job_id,
+            models=freed.models,
+            events=freed.events,
+            bytes_freed=freed.bytes,
+            bytes_later=freed.bytes_later,
+        )
 
     @router.get("/jobs/{job_id}/events")
     async def events(

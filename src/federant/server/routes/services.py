@@ -12,6 +12,7 @@ from federant.link.messages import JobSpec
 from federant.server.blobs import BlobStore
 from federant.server.door.holders import Holders
 from federant.server.door.revocations import Revocations
+from federant.server.retention import Retention
 from federant.server.state import Store, TaskRow
 from federant.server.wakeups import Wakeups
 
@@ -65,6 +66,8 @@ class Services:
     holders: Holders = field(default_factory=Holders)
     revocations: Revocations | None = None
     """None: made by the application from what the store knows."""
+    retention: Retention | None = None
+    """None: made by the application; it sweeps only what it deletes."""
     site_bytes: int | None = None
     """What a site may put that is no task's result; None: as much as the disk takes."""
     stalled_seconds: float = 60.0

@@ -3,6 +3,7 @@
 from .errors import ConflictError, NotYoursError, StateError, UnknownRowError
 from .rows import (
     Commit,
+    DeletedJob,
     EventRow,
     JobRow,
     JobSiteRow,
@@ -24,6 +25,7 @@ from .transaction import Durability
 __all__ = [
     "Commit",
     "ConflictError",
+    "DeletedJob",
     "Durability",
     "EventRow",
     "JobRow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import RowMapping, bindparam, case, func, insert, select, update
 
@@ -13,13 +13,14 @@ from federant.server.wakeups import EVENTS_TOPIC, events_topic
 
 from .errors import UnknownRowError
 from .rows import EventRow, MetricRow, SinkCursor
-from .tables import events, job_sites, metrics, sink_cursors
+from .tables import events, job_sites, jobs, metrics, sink_cursors
 from .transaction import Transaction
 
 _LARGEST_COUNT = 1 << 53
 """So many lost records are counted at most, whatever a site says: SQL's integers end somewhere."""
 _TAGS_AT_ONCE = 500
 
+_SHOWN: Final = select(jobs.c.id).where(jobs.c.id == bindparam("by_id"), jobs.c.deleted.is_(None))
 _UPDATE_SUMMARY = (
     update(metrics)
     .where(
@@ -37,7 +38,12 @@ _UPDATE_SUMMARY = (
 
 
 def add(tx: Transaction, job_id: str, site: str, new: Sequence[Event]) -> int:
-    """Keep those that are not there yet, by id; returns how many."""
+    """Keep those that are not there yet, by id; returns how many.
+
+    None of a job that was deleted since the caller looked.
+    """
+    if not _is_shown(tx, job_id):
+        return 0
     fresh = {event.id: event for event in new}
     there = select(events.c.id).where(
         events.c.job_id == job_id, events.c.site == site, events.c.id.in_(fresh)
@@ -116,6 +122,9 @@ def cursor(tx: Transaction, job_id: str, sink: str) -> SinkCursor:
 
 
 def save_cursor(tx: Transaction, new: SinkCursor) -> None:
+    """Nothing for a job that was deleted meanwhile."""
+    if not _is_shown(tx, new.job_id):
+        return
     values: dict[str, Any] = {
         "seq": new.seq,
         "place": dict(new.place),
@@ -135,6 +144,11 @@ def count_after(tx: Transaction, job_id: str, seq: int) -> int:
 
 
 # ---- inside ---------------------------------------------------------------------------------
+
+
+def _is_shown(tx: Transaction, job_id: str) -> bool:
+    """False for a job that was deleted."""
+    return tx.conn.execute(_SHOWN, {"by_id": job_id}).first() is not None
 
 
 def _is_cursor(job_id: str, sink: str) -> Any:

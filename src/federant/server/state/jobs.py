@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, or_, select, update
@@ -58,8 +59,11 @@ def new_job_id() -> str:
 
 
 def create(tx: Transaction, spec: JobSpec, job_id: str) -> JobRow:
-    found = _find(tx, job_id)
-    if found is not None:
+    row = tx.conn.execute(_BY_ID, {"by_id": job_id}).mappings().first()
+    if row is not None:
+        if row["deleted"] is not None:
+            raise ConflictError(f"{_was_deleted(row)}; submit under another id")
+        found = _job(row)
         if found.spec == spec:
             return found
         raise ConflictError(
@@ -89,15 +93,17 @@ def create(tx: Transaction, spec: JobSpec, job_id: str) -> JobRow:
 
 
 def get(tx: Transaction, job_id: str) -> JobRow:
-    found = _find(tx, job_id)
-    if found is None:
+    row = tx.conn.execute(_BY_ID, {"by_id": job_id}).mappings().first()
+    if row is None:
         raise UnknownRowError(f"there is no job {job_id}; list the jobs to see which there are")
-    return found
+    if row["deleted"] is not None:
+        raise UnknownRowError(f"{_was_deleted(row)}; list the jobs to see which there are")
+    return _job(row)
 
 
 def every(tx: Transaction) -> list[JobRow]:
-    rows = tx.conn.execute(select(jobs).order_by(jobs.c.number)).mappings()
-    return [_job(row) for row in rows]
+    found = select(jobs).where(jobs.c.deleted.is_(None)).order_by(jobs.c.number)
+    return [_job(row) for row in tx.conn.execute(found).mappings()]
 
 
 def set_state(tx: Transaction, job_id: str, state: JobState, error: str) -> JobRow:
@@ -313,9 +319,9 @@ def _wake_job(tx: Transaction, job_id: str) -> None:
     tx.wake(*(site_topic(part.site) for part in parts(tx, job_id)))
 
 
-def _find(tx: Transaction, job_id: str) -> JobRow | None:
-    row = tx.conn.execute(_BY_ID, {"by_id": job_id}).mappings().first()
-    return None if row is None else _job(row)
+def _was_deleted(row: RowMapping) -> str:
+    when = datetime.fromtimestamp(row["deleted"], UTC)
+    return f"job {row['id']} was deleted on {when:%Y-%m-%d at %H:%M} UTC"
 
 
 def _job(row: RowMapping) -> JobRow:

@@ -49,6 +49,16 @@ class JobRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedJob:
+    """What a job that was deleted had: so many models and events, and the digests of its blobs."""
+
+    id: str
+    models: int
+    events: int
+    blobs: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class SiteRow:
     """A site; it may have spoken up to a minute after ``last_seen``."""
 

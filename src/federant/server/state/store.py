@@ -15,12 +15,13 @@ from sqlalchemy import select
 
 from federant.link.messages import BlobRef, Event, JobSpec, JobState, SiteState
 
+from . import deletion, jobs, records, steps, tasks
 from . import events as event_log
-from . import jobs, records, steps, tasks
 from . import revocations as revoked
 from .migrate import migrate
 from .rows import (
     Commit,
+    DeletedJob,
     EventRow,
     JobRow,
     JobSiteRow,
@@ -38,6 +39,8 @@ from .transaction import Database, Durability
 
 _SERVER: Final = ""
 """The site of the server's own events."""
+_PURGED_AT_ONCE: Final = 10_000
+"""Rows: others who write need not wait for long."""
 
 
 def _nobody(_topic: str) -> None:
@@ -123,6 +126,24 @@ class Store:
         """Stop running a job without ending it."""
         with self._database.write() as tx:
             jobs.release(tx, job_id, runner)
+
+    def delete_job(self, job_id: str) -> DeletedJob:
+        """Hide a job that has ended, for good; ``purge_some`` removes what there is much of.
+
+        ConflictError for one that has not ended.  Its id stays taken.
+        """
+        with self._database.write() as tx:
+            return deletion.mark(tx, job_id)
+
+    def unpurged_jobs(self) -> list[str]:
+        """The deleted jobs of which rows are left, the oldest first."""
+        with self._database.read() as tx:
+            return deletion.unpurged(tx)
+
+    def purge_some(self, job_id: str) -> bool:
+        """Remove some thousand rows of a deleted job; False if none was left."""
+        with self._database.write() as tx:
+            return deletion.purge(tx, job_id, _PURGED_AT_ONCE)
 
     # ---- sites ------------------------------------------------------------------------------
 
@@ -307,6 +328,13 @@ class Store:
         with self._database.write() as tx:
             records.forget_blobs(tx, digests)
         self.forgotten += 1
+
+    def forget_unneeded_blobs(self, digests: Collection[str]) -> list[str]:
+        """Those of the blobs that nothing needs: nobody has put them, from now on."""
+        with self._database.write() as tx:
+            unneeded = deletion.forget_unneeded(tx, digests)
+        self.forgotten += 1
+        return unneeded
 
     def unused_bytes(self, site: str) -> int:
         """How many bytes of blobs the site has sent that are no result of a task of its."""

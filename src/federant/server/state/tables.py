@@ -60,6 +60,7 @@ jobs = Table(
     Column("created", Double, nullable=False),
     Column("started", Double),
     Column("ended", Double),
+    Column("deleted", Double),  # nothing of it is shown from then on
 )
 
 sites = Table(
