@@ -104,6 +104,7 @@ def run_server(
             revocations=revocations,
             retention=retention,
             site_bytes=limits.site_bytes_on(shutil.disk_usage(folder).total),
+            most_events=limits.events,
         )
         service = HttpService(
             *(create_app(services), wakeups, tls),

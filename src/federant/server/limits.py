@@ -10,6 +10,8 @@ KEEP_FREE_BYTES: Final = 512 << 20
 """For what the server itself writes: its database, and models."""
 MOST_CONNECTIONS: Final = 256
 """A site has some for each of its client jobs."""
+MOST_EVENTS: Final = 5_000_000
+"""About a gigabyte of the database."""
 _SHARE: Final = 4
 """A site may fill one in so many parts of the disk, if nothing else is said."""
 
@@ -23,6 +25,8 @@ class Limits(BaseModel):
     """From fewer on, nothing is taken from sites and operators that would fill the disk."""
     site_bytes: Annotated[int | None, Field(ge=1)] = None
     """What a site may put that is no task's result; None: a quarter of the disk."""
+    events: Annotated[int, Field(ge=1)] = MOST_EVENTS
+    """Metrics, texts and images that are kept of a site in one job."""
     connections: Annotated[int, Field(ge=1)] = MOST_CONNECTIONS
     """Open at a time, by one certificate."""
 

@@ -4,11 +4,13 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from federant.link import LinkClient, LinkUnavailable, blob_ref
+from federant.link import HttpCaller, LinkClient, LinkUnavailable, blob_ref
 from federant.link.messages import (
     MAX_MESSAGE_BYTES,
     MAX_TEXT_CHARS,
@@ -18,6 +20,8 @@ from federant.link.messages import (
     Event,
     SiteState,
 )
+from federant.link.operator_messages import MetricsReply
+from federant.server.routes.services import Services
 from federant.server.state import JobRow, Store
 
 
@@ -98,6 +102,26 @@ def test_many_short_events_arrive_in_several_messages(
     job = submit(store, "site-1")
     link("site-1").add_events(job.id, [Event(id=f"{n}", kind="T") for n in range(40_000)])
     assert len(store.events(job.id, limit=50_000)) == 40_000
+
+
+def test_a_site_that_logs_more_than_it_may_is_not_refused(
+    services: Services,
+    serving: Callable[[Services], AbstractContextManager[str]],
+    store: Store,
+    submit: Callable[..., JobRow],
+) -> None:
+    job = submit(store, "site-1")
+    logged = [Event(id=f"{n}", kind="METRIC", tag="loss", value=1.0) for n in range(9)]
+    with (
+        serving(replace(services, most_events=4)) as url,
+        LinkClient(url, "site-1") as site,
+        closing(HttpCaller(url)) as operator,
+    ):
+        site.add_events(job.id, logged)
+        site.add_events(job.id, [Event(id="n", kind="METRIC", tag="loss", value=1.0)])
+        said = operator.call("GET", f"/api/v1/jobs/{job.id}/metrics", MetricsReply)
+    assert said.dropped == {"site-1": 6}
+    assert [(row.site, row.count) for row in said.metrics] == [("site-1", 4)]
 
 
 def test_of_a_sites_long_text_about_a_job_the_end_is_told(

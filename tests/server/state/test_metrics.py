@@ -118,6 +118,49 @@ def test_events_behind_a_place_are_counted(store: Store, submit: Submit) -> None
     assert store.events_after(job.id, first.seq) == 1
 
 
+def test_what_a_site_logs_beyond_the_limit_is_dropped_and_counted_and_told_of_once(
+    store: Store, submit: Submit
+) -> None:
+    job = submit(store, "site-1", "site-2")
+    assert store.add_events(job.id, "site-1", [metric(1), metric(2)], most=3) == 2
+    assert store.add_events(job.id, "site-1", [metric(2), metric(3)], most=3) == 1  # one is known
+    assert [event.site for event in store.events(job.id)] == ["site-1"] * 3
+    assert store.add_events(job.id, "site-1", [metric(4), metric(5)], most=3) == 0
+    assert store.add_events(job.id, "site-1", [metric(6)], most=3) == 0
+    assert store.add_events(job.id, "site-2", [metric(4)], most=3) == 1
+    kept = [(event.site, event.kind) for event in store.events(job.id)]
+    told = ("", "STATUS")
+    assert kept == [*[("site-1", "METRIC")] * 3, told, ("site-2", "METRIC")]
+    (text,) = [event.text for event in store.events(job.id, site="")]
+    assert "site-1 has logged 3 metrics, texts and images in this job" in text
+    assert "events in the table [limits] of server.toml" in text
+    assert [part.metrics_dropped for part in store.job_sites(job.id)] == [3, 0]
+    assert [row.count for row in store.metrics(job.id)] == [3, 1]
+
+
+def test_of_a_batch_that_goes_beyond_the_limit_the_first_are_kept(
+    store: Store, submit: Submit
+) -> None:
+    job = submit(store, "site-1")
+    assert store.add_events(job.id, "site-1", [metric(n) for n in range(9)], most=4) == 4
+    assert [event.step for event in store.events(job.id, site="site-1")] == [0, 1, 2, 3]
+    assert store.job_sites(job.id)[0].metrics_dropped == 5
+
+
+def test_how_a_site_fares_is_told_also_when_it_has_logged_too_much(
+    store: Store, submit: Submit
+) -> None:
+    job = submit(store, "site-1")
+    store.add_events(job.id, "site-1", [metric(1), metric(2)], most=1)
+    news = [
+        Event(id="s", kind="STATUS", tag="failed", text="the trainer died"),
+        Event(id="d", kind="DROPPED", tag="trainer", value=7.0),
+    ]
+    assert store.add_events(job.id, "site-1", news, most=1) == 2
+    assert store.events(job.id)[-2].text == "the trainer died"
+    assert store.job_sites(job.id)[0].metrics_dropped == 1 + 7
+
+
 def test_what_an_earlier_server_has_stored_is_summed_up(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     old = Store.in_file(path, durability=Durability.PROCESS)
@@ -130,6 +173,7 @@ def test_what_an_earlier_server_has_stored_is_summed_up(tmp_path: Path) -> None:
     new = Store.in_file(path, durability=Durability.PROCESS)
     assert [repr(row) for row in new.metrics(job.id)] == [repr(row) for row in expected]
     assert new.job_sites(job.id)[0].metrics_dropped == 0
+    assert new.job_sites(job.id)[0].events_kept == 4
     assert new.events(job.id)[0].blob is None
     new.close()
 
@@ -142,6 +186,7 @@ def _back_to_the_first_tables(path: Path) -> None:
             "ALTER TABLE events DROP COLUMN blob_digest",
             "ALTER TABLE events DROP COLUMN blob_size",
             "ALTER TABLE jobs DROP COLUMN deleted",
+            "ALTER TABLE job_sites DROP COLUMN events_kept",
             "ALTER TABLE job_sites DROP COLUMN metrics_dropped",
             "DROP TABLE metrics",
             "DROP TABLE sink_cursors",

@@ -155,7 +155,7 @@ def link_router(services: Services, space: SiteSpace) -> APIRouter:
                     f"site {site} has not put blob {blob.digest} ({blob.size} bytes), which an "
                     "event refers to; put it, then send the events again",
                 )
-        store.add_events(job_id, site, body.events)
+        store.add_events(job_id, site, body.events, most=services.most_events)
         return Done()
 
     return router

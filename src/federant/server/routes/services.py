@@ -70,5 +70,7 @@ class Services:
     """None: made by the application; it sweeps only what it deletes."""
     site_bytes: int | None = None
     """What a site may put that is no task's result; None: as much as the disk takes."""
+    most_events: int | None = None
+    """Of one site in one job; None: as many as it likes."""
     stalled_seconds: float = 60.0
     """A transfer from which no byte came for that long is given up; what came of it is kept."""

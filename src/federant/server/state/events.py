@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -16,11 +17,22 @@ from .rows import EventRow, MetricRow, SinkCursor
 from .tables import events, job_sites, jobs, metrics, sink_cursors
 from .transaction import Transaction
 
+_log = logging.getLogger(__name__)
+
 _LARGEST_COUNT = 1 << 53
 """So many lost records are counted at most, whatever a site says: SQL's integers end somewhere."""
 _TAGS_AT_ONCE = 500
+_NEWS: Final = 10_000
+"""So many events that tell how a site fares are kept beside what it may log."""
 
 _SHOWN: Final = select(jobs.c.id).where(jobs.c.id == bindparam("by_id"), jobs.c.deleted.is_(None))
+_PART: Final = (job_sites.c.job_id == bindparam("by_id")) & (
+    job_sites.c.site == bindparam("at_site")
+)
+_KEPT: Final = select(job_sites.c.events_kept).where(_PART)
+_KEPT_MORE: Final = (
+    update(job_sites).where(_PART).values(events_kept=job_sites.c.events_kept + bindparam("more"))
+)
 _UPDATE_SUMMARY = (
     update(metrics)
     .where(
@@ -37,10 +49,13 @@ _UPDATE_SUMMARY = (
 )
 
 
-def add(tx: Transaction, job_id: str, site: str, new: Sequence[Event]) -> int:
+def add(
+    tx: Transaction, job_id: str, site: str, new: Sequence[Event], most: int | None = None
+) -> int:
     """Keep those that are not there yet, by id; returns how many.
 
-    None of a job that was deleted since the caller looked.
+    None of a job that was deleted since the caller looked.  Beyond ``most`` of a site none is kept:
+    the rest is counted as dropped, which an event of the server's own says once.
     """
     if not _is_shown(tx, job_id):
         return 0
@@ -50,6 +65,8 @@ def add(tx: Transaction, job_id: str, site: str, new: Sequence[Event]) -> int:
     )
     for known in tx.conn.execute(there).scalars():
         del fresh[known]
+    if most is not None:
+        _drop_beyond(tx, job_id, site, fresh, most)
     if not fresh:
         return 0
     tx.conn.execute(
@@ -72,8 +89,9 @@ def add(tx: Transaction, job_id: str, site: str, new: Sequence[Event]) -> int:
             for event in fresh.values()
         ],
     )
+    tx.conn.execute(_KEPT_MORE, {"by_id": job_id, "at_site": site, "more": len(fresh)})
     _sum_up(tx, job_id, site, fresh.values())
-    _count_dropped(tx, job_id, site, fresh.values())
+    _count_dropped(tx, job_id, site, _lost(fresh.values()))
     tx.wake(events_topic(job_id), EVENTS_TOPIC)
     return len(fresh)
 
@@ -214,14 +232,47 @@ def _summary(
     }
 
 
-def _count_dropped(tx: Transaction, job_id: str, site: str, new: Iterable[Event]) -> None:
-    lost = sum(
+def _drop_beyond(
+    tx: Transaction, job_id: str, site: str, fresh: dict[str, Event], most: int
+) -> None:
+    """Take out of ``fresh`` what is too much, count it, and tell of it the first time."""
+    kept = tx.conn.execute(_KEPT, {"by_id": job_id, "at_site": site}).scalar()
+    if kept is None or kept + len(fresh) <= most:
+        return
+    dropped = 0
+    for event in list(fresh.values()):
+        # An operator is to hear why a site fails, also of one that has logged too much.
+        is_news = event.kind in (EventKind.STATUS, EventKind.DROPPED)
+        if kept < most + (_NEWS if is_news else 0):
+            kept += 1
+        else:
+            del fresh[event.id]
+            dropped += 1
+    if not dropped:
+        return
+    _count_dropped(tx, job_id, site, dropped)
+    text = (
+        f"{site} has logged {most} metrics, texts and images in this job, and no more are kept: "
+        f"what it logs from now on is dropped and counted (federant metrics {job_id}); the server "
+        "may be told to keep more (events in the table [limits] of server.toml)"
+    )
+    told = Event(id=f"most-events-{site}", kind=EventKind.STATUS, tag="metrics", text=text)
+    if add(tx, job_id, "", [told]):
+        _log.warning("events are dropped job=%s site=%s kept=%d", job_id, site, most)
+
+
+def _lost(new: Iterable[Event]) -> int:
+    """How many records these tell to be lost."""
+    return sum(
         int(event.value)
         for event in new
         if event.kind == EventKind.DROPPED
         and event.value is not None
         and 0 <= event.value < _LARGEST_COUNT  # a NaN is not
     )
+
+
+def _count_dropped(tx: Transaction, job_id: str, site: str, lost: int) -> None:
     if lost:
         lost = min(lost, _LARGEST_COUNT)
         total = job_sites.c.metrics_dropped + lost

@@ -309,6 +309,7 @@ def _join(tx: Transaction, job_id: str, site: str) -> None:
             bytes_down=0,
             updated=tx.now,
             metrics_dropped=0,
+            events_kept=0,
         )
     )
     tx.wake(site_topic(site), job_topic(job_id))

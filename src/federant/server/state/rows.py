@@ -88,6 +88,7 @@ class JobSiteRow:
     bytes_down: int
     updated: float
     metrics_dropped: int = 0
+    events_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -363,10 +363,16 @@ class Store:
         with self._database.read() as tx:
             return records.models_of(tx, job_id)
 
-    def add_events(self, job_id: str, site: str, events: Sequence[Event]) -> int:
-        """Keep the events that are new by id; returns how many there were."""
+    def add_events(
+        self, job_id: str, site: str, events: Sequence[Event], *, most: int | None = None
+    ) -> int:
+        """Keep the events that are new by id; returns how many there were.
+
+        Of a site at most ``most`` are kept in a job; more are dropped and counted, which the job's
+        events say once.  What is dropped and comes again is counted again.
+        """
         with self._database.write() as tx:
-            return event_log.add(tx, job_id, site, events)
+            return event_log.add(tx, job_id, site, events, most)
 
     def events(
         self,

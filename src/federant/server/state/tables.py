@@ -85,6 +85,7 @@ job_sites = Table(
     Column("bytes_down", BigInteger, nullable=False),
     Column("updated", Double, nullable=False),
     Column("metrics_dropped", BigInteger, nullable=False),
+    Column("events_kept", BigInteger, nullable=False),  # nobody could wait until they are counted
 )
 
 steps = Table(
