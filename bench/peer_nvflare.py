@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import statistics
 import tempfile
 import time
@@ -33,7 +32,7 @@ from federant.client import FlareAgent
 from federant.exchange import DXO, DataKind
 from memory_rig import forget_most, most
 from model_rig import MB, make_model, read, size_text
-from peer_rig import NVFLARE, PeerMissing, PeerProcess, python_of
+from peer_rig import NVFLARE, PeerMissing, PeerProcess, free_port, python_of
 from report_rig import Row, add_options, report
 
 WARM_UP = 2
@@ -85,7 +84,7 @@ def theirs(python: Path, kind: str, poll: str, folder: Path, size: int, repeats:
     with ExitStack() as stack:
         place = str(folder / "pipe")
         if kind == "cell":
-            place = f"tcp://127.0.0.1:{_free_port()}"
+            place = f"tcp://127.0.0.1:{free_port()}"
             start("root", place).line()
         ends = (kind, place, poll, str(size))
         site = start("site", *ends, str(count))
@@ -93,11 +92,6 @@ def theirs(python: Path, kind: str, poll: str, folder: Path, size: int, repeats:
         trainer = start("trainer", *ends)
         taken = [float(site.line()) for _ in range(count)]
         return Found(statistics.median(taken[WARM_UP:]), most(site.pid), most(trainer.pid))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def measure(python: Path | None, sizes: list[int], repeats: int) -> Iterator[Row]:

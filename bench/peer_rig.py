@@ -7,11 +7,15 @@ The environments are made when needed, each peer's its own. They lie in the chec
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
+
+import psutil
 
 NVFLARE = "nvflare==2.7.3"
 FLOWER = "flwr==1.42.0"
@@ -49,18 +53,26 @@ def _install(requirement: str, folder: Path, python: Path) -> None:
 
 
 class PeerProcess:
-    """A process of a peer, as a context manager; it is killed at the end."""
+    """A process of a peer, as a context manager; it is killed at the end, with its children."""
 
-    def __init__(self, command: Sequence[str | Path], log: Path, **options: Any) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        talks: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """What it prints goes into the log too unless it ``talks``: then to ``line``."""
         self._log = log
-        with log.open("w") as errors:
+        with log.open("w") as file:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
+                stdout=subprocess.PIPE if talks else file,
+                stderr=file,
                 text=True,
-                **options,
+                env=env,
             )
         self.pid = self._process.pid
 
@@ -69,13 +81,30 @@ class PeerProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            words = "\n".join(self._log.read_text().splitlines()[-LAST_LINES:])
-            raise SystemExit(f"a process of the peer ended: {self._process.args}\n{words}")
+            self._process.wait()
+            self.check()
         return line.strip()
+
+    def check(self) -> None:
+        """Ends the benchmark with the process's last words if it has ended."""
+        if self._process.poll() is not None:
+            raise SystemExit(f"{self._process.args} ended:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        return "\n".join(self._log.read_text().splitlines()[-LAST_LINES:])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
         self._process.kill()
         self._process.communicate()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -37,7 +37,9 @@ def report(rows: Sequence[Row], file: Path | None) -> None:
 
 
 def _text(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, float | int) else value or ""
+    if not isinstance(value, float | int):
+        return value or ""
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
 
 
 def _machine() -> dict[str, Value]:
