@@ -65,6 +65,24 @@ def test_what_is_wrong_with_a_certificate_is_told(
     assert said in problems(odd_kit(tmp_path / "odd", kits, identity, odd))
 
 
+@pytest.mark.parametrize("whose", ["site", "operator"])
+@pytest.mark.parametrize(
+    "odd", [Odd.EXPIRED, Odd.NOT_YET_VALID, Odd.OTHER_AUTHORITY, Odd.NO_IDENTITY]
+)
+def test_a_bad_certificate_is_told_once_and_the_way_is_looked_at_all_the_same(
+    tmp_path: Path, kits: FederationKits, whose: str, odd: Odd
+) -> None:
+    good = {"site": kits.sites["site-1"], "operator": kits.operators["alice"]}[whose]
+    kit = odd_kit(tmp_path / "odd", kits, good.identity, odd)
+    for name in ("site.toml", "train.py"):
+        if (good.folder / name).exists():
+            shutil.copy(good.folder / name, kit.folder)
+    found = list(examine(subject_of(kit=kit.folder)))
+    (bad,) = (each for each in found if each.level is Level.PROBLEM)
+    assert bad.check.startswith("certificate")
+    assert found[-1].check == "port"
+
+
 def test_a_servers_certificate_must_be_for_the_name_that_everybody_dials(
     tmp_path: Path, kits: FederationKits
 ) -> None:

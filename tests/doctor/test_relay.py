@@ -231,15 +231,18 @@ def test_a_relay_of_another_authority_is_told(
     assert "is it the relay of this federation?" in found.found
 
 
-def test_an_expired_kit_is_told_by_its_dates_and_by_the_relay(
+def test_an_expired_kit_is_told_once_by_its_dates_and_else_by_the_relay(
     tmp_path: Path, kits: FederationKits, relaying: Relaying
 ) -> None:
     identity = Identity("test", Role.AGENT, "gpu-7", "site-1")
     kit = dials(odd_kit(tmp_path / "odd", kits, identity, Odd.EXPIRED), relaying())
-    found = [each for each in examine(subject_of(kit=kit.folder)) if each.level is Level.PROBLEM]
-    assert "it has expired on " in found[0].found
-    assert found[-1].check == "TLS"
-    assert f"the relay at {kit.relay}: own_certificate_expired: " in found[-1].found
+    every = list(examine(subject_of(kit=kit.folder)))
+    (found,) = (each for each in every if each.level is Level.PROBLEM)
+    assert "it has expired on " in found.found
+    assert every[-1].check == "port"
+    told = problem_of(kit)
+    assert told.check == "TLS"
+    assert f"the relay at {kit.relay}: own_certificate_expired: " in told.found
 
 
 def test_an_agent_that_the_site_knows_to_be_revoked_is_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,36 @@ def test_the_passphrase_may_stand_in_a_file(
 ) -> None:
     monkeypatch.delenv("FEDERANT_CA_PASSPHRASE")
     (tmp_path / "secret").write_text("a long one\n")
+    (tmp_path / "secret").chmod(0o640)
     monkeypatch.setenv("FEDERANT_CA_PASSPHRASE_FILE", str(tmp_path / "secret"))
     renew(locked)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o620])
+def test_a_file_that_others_can_read_or_change_is_refused(
+    locked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a long one\n")
+    secret.chmod(mode)
+    monkeypatch.setenv("FEDERANT_CA_PASSPHRASE_FILE", str(secret))
+    with pytest.raises(ProvisionError, match=f"permissions are {mode:o}.; run: chmod 600") as told:
+        renew(locked)
+    assert "a long one" not in str(told.value)
+
+
+def test_the_passphrase_may_come_through_a_pipe(
+    locked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FEDERANT_CA_PASSPHRASE")
+    reading, writing = os.pipe()
+    os.write(writing, b"a long one\n")
+    os.close(writing)
+    try:
+        monkeypatch.setenv("FEDERANT_CA_PASSPHRASE_FILE", f"/dev/fd/{reading}")
+        renew(locked)
+    finally:
+        os.close(reading)
 
 
 @pytest.mark.parametrize("given", ["", "another one"])

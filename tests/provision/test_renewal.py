@@ -98,6 +98,25 @@ def test_what_an_agent_dials_outlives_every_renewal(tmp_path: Path) -> None:
         assert load_kit(federation.renew(agent.identity).folder).relay == relay
 
 
+def test_who_makes_an_agents_kit_again_for_its_relay_is_told_where_the_relay_is_said(
+    kits: FederationKits,
+) -> None:
+    agent = kits.agents["site-1.gpu-7"]
+    relay = "https://gate.example:8760"
+    with (
+        open_federation(kits.folder) as federation,
+        pytest.raises(
+            ProvisionError, match="is the kit of agent gpu-7 of site site-1 already"
+        ) as it,
+    ):
+        federation.add(Party(agent.identity, relay=relay))
+    line = (
+        f'put the line relay = "{relay}" into {agent.folder / "kit.toml"} and into that of its copy'
+    )
+    assert line in str(it.value)
+    assert 'run "federant provision renew agents/site-1.gpu-7"' in str(it.value)
+
+
 def test_a_relay_that_was_put_into_a_kit_by_hand_stays_there(kits: FederationKits) -> None:
     agent = kits.agents["site-1.gpu-7"]
     relay = "https://gate.example:8760"

@@ -15,7 +15,7 @@ from federant.link.identity import Role
 from federant.link.kit import Kit
 from federant.link.tls import client_context, server_context
 
-from .findings import Finding, ok, problem, warning
+from .findings import Finding, Level, ok, problem, warning
 
 
 def look_at_certificate(kit: Kit, now: datetime | None = None) -> Iterator[Finding]:
@@ -25,7 +25,8 @@ def look_at_certificate(kit: Kit, now: datetime | None = None) -> Iterator[Findi
     except LinkConfigError as error:
         yield problem("certificate", str(error))
         return
-    yield _dates(facts, now or datetime.now(UTC))
+    dates = _dates(facts, now or datetime.now(UTC))
+    yield dates
     if facts.identity != kit.identity:
         who = facts.identity.title if facts.identity else "nobody in a federation"
         yield problem(
@@ -33,7 +34,8 @@ def look_at_certificate(kit: Kit, now: datetime | None = None) -> Iterator[Findi
             f"it names {who}, and kit.toml says {kit.identity.title}",
             "copy the whole kit again",
         )
-    yield _tried(kit)
+    if dates.level is not Level.PROBLEM:  # else TLS says the same again
+        yield _tried(kit)
     owner = kit.key.stat().st_uid
     if owner not in (0, os.geteuid()):
         yield warning(

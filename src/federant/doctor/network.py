@@ -31,8 +31,11 @@ from .subject import Subject
 from .way import SECONDS, look_at_clock, look_at_way
 
 
-def look_at_network(subject: Subject) -> Iterator[Finding]:
-    """What follows from the environment, the server's name, its port, and what it answers."""
+def look_at_network(subject: Subject, *, speak: bool = True) -> Iterator[Finding]:
+    """What follows from the environment, the server's name, its port, and what it answers.
+
+    Unless one is to ``speak`` to it, only the way there is looked at.
+    """
     if subject.server is None:
         return
     try:
@@ -43,7 +46,7 @@ def look_at_network(subject: Subject) -> Iterator[Finding]:
         return
     way = list(look_at_way(url, proxy, "server", _start(url, subject.role)))
     yield from way
-    if any(finding.advice for finding in way):
+    if not speak or any(finding.advice for finding in way):
         return
     site = subject.site.name if subject.site else subject.kit.identity.name if subject.kit else ""
     headers = {SITE_HEADER: site} if subject.role is Role.SITE else {}

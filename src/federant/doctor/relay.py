@@ -37,8 +37,11 @@ _CHANNEL: Final = "doctor"
 """No client job has one of this name: nobody is met there, and no trainer's place is taken."""
 
 
-def look_at_relay(kit: Kit) -> Iterator[Finding]:
-    """Whether this agent's trainer could join; no trainer that runs is disturbed."""
+def look_at_relay(kit: Kit, *, speak: bool = True) -> Iterator[Finding]:
+    """Whether this agent's trainer could join; no trainer that runs is disturbed.
+
+    Unless one is to ``speak`` to the relay, only the way there is looked at.
+    """
     file = kit.folder / KIT_FILE
     site = kit.identity.site
     right = (
@@ -70,7 +73,7 @@ def look_at_relay(kit: Kit) -> Iterator[Finding]:
         return
     way = list(look_at_way(url, proxy, "relay", _start(url, kit)))
     yield from way
-    if any(finding.advice for finding in way):
+    if not speak or any(finding.advice for finding in way):
         return
     yield from asyncio.run(_spoken_to(wss, url, kit, f"correct relay in {file}: {right}"))
 

@@ -82,8 +82,14 @@ class Federation:
         With ``key`` the party has made its own: the kit comes without one.
         """
         if self.has(party.identity):
+            folder = self.folder_of(party.identity)
+            relay = (
+                f'to have it dial another relay, put the line relay = "{party.relay}" into '
+                f"{folder / KIT_FILE} and into that of its copy, which a renewal leaves there; "
+            )
             raise ProvisionError(
-                f"{self.folder_of(party.identity)} is the kit of {party.identity.title} already; "
+                f"{folder} is the kit of {party.identity.title} already; "
+                f"{relay if party.relay else ''}"
                 'for a new certificate run "federant provision renew '
                 f'{place_of(party.identity)}"'
             )
