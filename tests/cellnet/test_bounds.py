@@ -24,6 +24,7 @@ from federant.cellnet.relay import RelayThread
 from federant.link.kit import Kit
 from federant.link.tls import client_context
 from federant.pipe import CellPipe, Mode
+from federant.pipe.cell.address import PATH
 from federant.provision import FederationKits
 from federant.testing.two_ends import LONG, TASK, pass_on, request
 
@@ -82,7 +83,7 @@ def secured(url: str, kit: Kit) -> ssl.SSLSocket:
 
 def web_socket(url: str, kit: Kit | None = None) -> ClientConnection:
     return connect(
-        url.replace("http", "ws", 1) + words.PATH,
+        url.replace("http", "ws", 1) + PATH,
         ssl=context_of(kit) if kit else None,
         subprotocols=[words.SUBPROTOCOL],
         compression=None,

@@ -14,6 +14,7 @@ from federant.cellnet.pieces import Piece, What, of_end, of_record, of_sweep
 from federant.cellnet.tunnel import CHUNK_BYTES, PIECE_BYTES, Lane
 from federant.codec import encode
 from federant.pipe import CellPipe, Message, Mode, PeerGoneError
+from federant.pipe.cell.address import PATH
 from federant.pipe.local.wire import Parcel, to_bytes
 from federant.testing.two_ends import LONG, TASK, in_thread, pass_on, receive, request
 
@@ -89,7 +90,7 @@ def job(new_cell_pipe: NewPipe) -> CellPipe:
 @pytest.fixture
 def hostile(job: CellPipe, plain_relay: str) -> Iterator[HostileAgent]:
     with connect(
-        plain_relay.replace("http", "ws", 1) + words.PATH,
+        plain_relay.replace("http", "ws", 1) + PATH,
         subprotocols=[words.SUBPROTOCOL],
         compression=None,
         proxy=None,

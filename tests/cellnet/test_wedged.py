@@ -16,6 +16,7 @@ from federant.cellnet import own_address, words
 from federant.cellnet.dial import MESSAGE_BYTES, dialled
 from federant.cellnet.errors import CellError
 from federant.link.tls import server_context
+from federant.pipe.cell.address import PATH
 from federant.provision import FederationKits
 
 SITE = "site-1"
@@ -61,7 +62,7 @@ async def fill(connection: Any, is_stuck: asyncio.Event) -> None:
 
 @pytest.fixture
 def relay(tls_relay: str) -> str:
-    return tls_relay.replace("https:", "wss:") + words.PATH
+    return tls_relay.replace("https:", "wss:") + PATH
 
 
 def test_a_relay_that_takes_nothing_any_more_is_left_at_once(kits: FederationKits) -> None:
@@ -81,7 +82,7 @@ def test_a_relay_that_takes_nothing_any_more_is_left_at_once(kits: FederationKit
         )
         port = next(iter(server.sockets)).getsockname()[1]
         with suppress(CellError):
-            async with as_agent(kits, f"wss://127.0.0.1:{port}{words.PATH}") as relay:
+            async with as_agent(kits, f"wss://127.0.0.1:{port}{PATH}") as relay:
                 await join(relay, "agent", "one")
                 is_stuck = asyncio.Event()
                 sending = asyncio.ensure_future(fill(relay, is_stuck))

@@ -1,20 +1,18 @@
-"""A cell's side towards its owner: LocalPipe's socket and spool, one session after the other.
+"""A cell's side towards its owner: what is carried, to and from LocalPipe's socket and spool.
 
-The agent's cell listens, for as long as the other cell is ready; the client job's cell dials when a
-session is opened. The relay and its connection are not known here.
+One session after the other: the agent's begins when the agent comes while the other cell is ready,
+the client job's when that one is opened. How the owner is greeted is not here, nor the relay.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import socket
 from collections.abc import Callable
 from typing import Final
 
 from federant.cellnet.errors import CellProtocolError
+from federant.cellnet.owner_door import OwnerDoor
 from federant.cellnet.pieces import (
     Piece,
     What,
@@ -27,22 +25,19 @@ from federant.cellnet.pieces import (
 )
 from federant.cellnet.session import Session
 from federant.cellnet.tunnel import Lane, Packet, Tunnel
-from federant.pipe import Mode, PipeBusyError, PipeProtocolError
-from federant.pipe.local import greetings, sockets
-from federant.pipe.local.connection import Connection, Peer
+from federant.pipe import Mode, PipeProtocolError
+from federant.pipe.local.connection import Connection
 from federant.pipe.local.place import Place
 from federant.pipe.local.wire import (
     LONGEST_ERROR,
     Bye,
     Free,
-    Hello,
     Parcel,
     Read,
     Record,
     Refuse,
-    Welcome,
 )
-from federant.spool import SpoolError, SpoolFile, SpoolFullError, SpoolReader, SpoolWriter, reclaim
+from federant.spool import SpoolError, SpoolFile, SpoolFullError, SpoolWriter, reclaim
 
 _log = logging.getLogger(__name__)
 
@@ -67,15 +62,13 @@ class OwnerSide:
         `wake()` is called when there may be more to send, `on_swept(number)` for each SWEPT.
         """
         self._place = place
-        self._token = token
+        self._door = OwnerDoor(place, token, self._on_agent)
         self._spool_bytes = spool_bytes
         self._tunnel = tunnel
         self._wake = wake
         self._on_swept = on_swept
         self._loop = asyncio.get_running_loop()
-        self._listener: socket.socket | None = None
         self._session: Session | None = None
-        self._guest: Connection | None = None  # not greeted yet
         self._sessions = 0  # the number of the one that was opened last
         self._owner_gone = False
         self._peer_ready = True  # whether the other cell's owner takes another session
@@ -94,14 +87,15 @@ class OwnerSide:
 
     def ready(self) -> None:
         """The other cell is ready: from now on an agent may come."""
-        if self._place.mode is Mode.PASSIVE and self._peer_ready and not self._owner_gone:
-            self._listen()
+        is_free = self._session is None and self._peer_ready and not self._owner_gone
+        if self._place.mode is Mode.PASSIVE and is_free:
+            self._door.open()
         self._wake()
 
     def unready(self) -> None:
         """The other cell is not connected: a session stays, but none can begin."""
         if self._session is None:
-            self._stop_listening()
+            self._door.close()
 
     def reset(self, why: str = "") -> None:
         """The other cell is gone for good: the owner finds its peer dead, and is told why."""
@@ -118,8 +112,8 @@ class OwnerSide:
     def owner_left(self) -> None:
         """Takes in what the owner has sent before it went; there will be no other session."""
         self._owner_gone = True
-        self._stop_listening()
-        self._dismiss_guest()
+        self._door.close()
+        self._door.dismiss()
         session = self._session
         if session is not None and not session.ending:
             self._read(session)
@@ -129,96 +123,20 @@ class OwnerSide:
     async def close(self) -> None:
         """Returns once nothing of this is left in the event loop."""
         self._owner_gone = True
-        self._stop_listening()
-        self._dismiss_guest()
+        self._door.close()
+        self._door.dismiss()
         self.reset()
         if self._endings:
             await asyncio.wait(self._endings)
 
-    # -- the agent's cell: who comes ---------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        if self._listener is None and self._session is None:
-            sockets.private_folder(self._place.root)
-            with contextlib.suppress(PipeBusyError):
-                self._listener = sockets.listen(self._place.socket)
-                self._loop.add_reader(self._listener, self._accept)
-
-    def _stop_listening(self) -> None:
-        if self._listener is not None:
-            self._loop.remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-            self._place.socket.unlink(missing_ok=True)
-
-    def _accept(self) -> None:
-        if self._listener is None:
-            return
-        try:
-            came, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        came.setblocking(False)
-        if sockets.credentials(came)[1] != os.geteuid():
-            came.close()
-            return
-        self._dismiss_guest()
-        self._guest = guest = Connection(came, self._new_folder())
-        self._loop.add_reader(came, self._greet_guest, guest)
-
-    def _dismiss_guest(self) -> None:
-        guest, self._guest = self._guest, None
-        if guest is not None:
-            self._loop.remove_reader(guest)
-            guest.end()
-
-    def _greet_guest(self, guest: Connection) -> None:
-        alive = guest.read()
-        try:
-            greeting = next(guest.records(), None)
-            if greeting is None and alive:
-                return
-            if isinstance(greeting, Hello):
-                self._greet(guest, greeting)
-                return
-            _log.warning("refused pipe=%s reason=no greeting came", self._place)
-        except PipeProtocolError as error:
-            _log.warning("refused pipe=%s reason=%s", self._place, error)
-        self._dismiss_guest()
-
-    def _greet(self, guest: Connection, greeting: Hello) -> None:
-        channel = self._place.channel
-        refusal = greetings.refusal(greeting, self._token, channel, None)
-        if refusal is not None:
-            guest.post(refusal)
-            raise PipeProtocolError(refusal.text)
-        folder = greetings.checked_folder(greeting.folder, channel, self._place.mode.opposite)
-        self._loop.remove_reader(guest)
-        self._guest = None
-        self._stop_listening()
-        self._greeted(guest, folder, tuple(greeting.features))
-        guest.post(greetings.welcome(guest.own_folder))
+    def _on_agent(self, connection: Connection) -> None:
         self._sessions += 1
-        session = self._begin(self._sessions, guest)
+        session = self._begin(self._sessions, connection)
         self._tunnel.put(Lane.EXPRESS, Piece(session.number, What.OPEN).to_bytes())
         session.opens_after = self._tunnel.contents_put(Lane.EXPRESS)
         self._read(session)
-
-    # -- sessions ----------------------------------------------------------------------------------
-
-    def _new_folder(self) -> str:
-        return greetings.new_folder(self._place.channel, self._place.mode)
-
-    def _greeted(self, connection: Connection, folder: str, features: tuple[str, ...]) -> None:
-        pid, _ = sockets.credentials(connection.socket)
-
-        def nothing_is_mapped() -> None:
-            """What is read is copied, and given back by hand."""
-
-        connection.greeted(
-            Peer(pid, folder, 0.0, features),
-            SpoolReader(self._place.spool / folder, nothing_is_mapped),
-        )
 
     def _begin(self, number: int, connection: Connection) -> Session:
         writer = SpoolWriter(self._place.spool / connection.own_folder, self._spool_bytes)
@@ -227,20 +145,16 @@ class OwnerSide:
         self._loop.add_reader(connection, self._read, session)
         return session
 
-    def _dial(self, number: int) -> None:
+    def _on_open(self, number: int) -> None:
         """The agent has connected at its side, so the client job's cell does here."""
         if self._session is not None:
             self._end_session(self._session, clean=False)
         self._sessions = number
-        came = None if self._owner_gone else sockets.connect(self._place.socket)
-        if came is None:  # it is closing
+        connection = None if self._owner_gone else self._door.dial()
+        if connection is None:
             self._put_last(of_end(number, clean=False))
-            return
-        connection = Connection(came, self._new_folder())
-        channel, folder = self._place.channel, connection.own_folder
-        session = self._begin(number, connection)
-        connection.post(greetings.hello(self._token, channel, folder))
-        self._flush(session)
+        else:
+            self._flush(self._begin(number, connection))
 
     def _owner_end(self, session: Session, *, clean: bool) -> None:
         """The owner has closed its end; what it sent before is still carried."""
@@ -316,11 +230,7 @@ class OwnerSide:
             _log.warning("refused by owner pipe=%s reason=%s", self._place, record.text)
             self._owner_end(session, clean=False)
         elif connection.reader is None:
-            if not isinstance(record, Welcome):
-                raise PipeProtocolError(f"a {type(record).__name__} record came as greeting")
-            mode = self._place.mode.opposite
-            folder = greetings.checked_folder(record.folder, self._place.channel, mode)
-            self._greeted(connection, folder, tuple(record.features))
+            self._door.welcome(connection, record)
         elif isinstance(record, Parcel | Read):
             session.take(record)
         elif isinstance(record, Free):
@@ -345,9 +255,7 @@ class OwnerSide:
 
     def _look_for_owner(self) -> None:
         """Has the client job only dropped that connection, or is it gone?"""
-        probe = None if self._owner_gone else sockets.connect(self._place.socket)
-        if probe is not None:
-            probe.close()
+        if not self._owner_gone and self._door.is_answered():
             self._tunnel.put(Lane.BULK, Piece(0, What.READY).to_bytes())
 
     def moved(self, lane: Lane) -> None:
@@ -399,7 +307,7 @@ class OwnerSide:
             self._large.put_nowait((self._peers, piece))
             return
         if piece.what is What.OPEN and self._place.mode is Mode.ACTIVE:
-            self._dial(piece.session)
+            self._on_open(piece.session)
         elif piece.what is What.SWEEP:
             self.sweep(sweep_in(piece))
         elif piece.what is What.RECORD:

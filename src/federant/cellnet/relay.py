@@ -36,15 +36,17 @@ from federant.cellnet.errors import CellProtocolError, CellRefused
 from federant.cellnet.guests import MOST_OF_AGENT, MOST_OF_SITE, Guest, Guests
 from federant.cellnet.names import End, Fqcn
 from federant.link.identity import Identity, Role
+from federant.pipe.cell.address import PATH
 
 _log = logging.getLogger(__name__)
 
 GREETING_SECONDS: Final = 5.0
+"""For a TLS handshake, and for the request for a WebSocket after it."""
 _JOIN_SECONDS: Final = 10.0
 _CLAIM_SECONDS: Final = 3.0
 """A cell that does not say within that time whether its owner lives is dropped."""
 _LEAVE_SECONDS: Final = 8.0
-_MOST_WAITING: Final = 4
+MOST_WAITING: Final = 4
 """Messages of one cell that wait until the other takes them; then it is not read any more."""
 
 _of_library = logging.getLogger(f"{__name__}.websockets")
@@ -123,7 +125,7 @@ class Relay:
             ping_timeout=PONG_SECONDS,
             close_timeout=CLOSE_SECONDS,
             max_size=MESSAGE_BYTES,
-            max_queue=_MOST_WAITING,
+            max_queue=MOST_WAITING,
             logger=_of_library,
         )
         if context is not None:
@@ -136,7 +138,7 @@ class Relay:
         return server
 
     def _admit_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        if request.path != words.PATH:
+        if request.path != PATH:
             return connection.respond(
                 HTTPStatus.NOT_FOUND, f"This is the relay of site {self.site}, for cells only.\n"
             )

@@ -48,7 +48,7 @@ class Seals:
         the job, or the handshake fails. CellError if the kit cannot be used.
         """
         agent, job_end = instances if fqcn.end is End.AGENT else instances[::-1]
-        self._meant = (fqcn.site, fqcn.agent_id, channel, agent, job_end)
+        self._tunnel_name = (fqcn.site, fqcn.agent_id, channel, agent, job_end)
         self._end = fqcn.end
         try:
             self._kit = load_kit(kit)
@@ -77,9 +77,9 @@ class Seals:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED
         # One that was made for another lane, or for other cells, is of no use to a relay.
-        meant = hashlib.sha256("\0".join((*self._meant, lane)).encode()).hexdigest()
-        context.set_alpn_protocols([meant])
-        return Seal(context, meant, dials=dials, check=self._check)
+        lane_name = hashlib.sha256("\0".join((*self._tunnel_name, lane)).encode()).hexdigest()
+        context.set_alpn_protocols([lane_name])
+        return Seal(context, lane_name, dials=dials, check=self._check)
 
     def _check(self, certificate: Certificate) -> None:
         named = identities_in(certificate)
@@ -97,12 +97,12 @@ class Seal:
     def __init__(
         self,
         context: ssl.SSLContext,
-        meant: str,
+        lane_name: str,
         *,
         dials: bool,
         check: Callable[[Certificate], None],
     ) -> None:
-        self._meant = meant
+        self._lane_name = lane_name
         self._check = check
         self._came, self._due = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._came, self._due, server_side=not dials)
@@ -177,7 +177,7 @@ class Seal:
         self.ready = True
 
     def _identify(self) -> None:
-        if self._tls.selected_alpn_protocol() != self._meant:
+        if self._tls.selected_alpn_protocol() != self._lane_name:
             raise SealBrokenError(
                 "the relay has connected this cell, or a lane of it, with another than it says"
             )

@@ -13,7 +13,6 @@ from typing import ClassVar, Final, TypeAlias
 VERSION: Final = 1
 SUBPROTOCOL: Final = f"federant.cell.{VERSION}"
 """By it the two know that they speak with a relay and a cell, before anything is said."""
-PATH: Final = "/cell"
 LONGEST_WORDS: Final = 4096
 """Characters of a text message."""
 LONGEST_NAME: Final = 200

@@ -28,9 +28,10 @@ from federant.cellnet.admission import require_job, require_role
 from federant.cellnet.dial import CLOSE_SECONDS, MESSAGE_BYTES, PING_SECONDS, PONG_SECONDS
 from federant.cellnet.guests import MOST_OF_AGENT
 from federant.cellnet.names import Fqcn
-from federant.cellnet.relay import Relay
+from federant.cellnet.relay import GREETING_SECONDS, MOST_WAITING, Relay
 from federant.link.identity import Identity, Role
 from federant.link.messages import ErrorCode
+from federant.pipe.cell.address import PATH
 
 from .door.admission import Gate
 from .door.peers import PEER, peer_of
@@ -43,10 +44,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_GREETING_SECONDS: Final = 5.0
 _SERVER: Final = "federant-server"
-_MOST_WAITING: Final = 4
-"""Messages of one cell that wait until the other takes them; then it is not read any more."""
 
 
 class CellPort:
@@ -78,9 +76,9 @@ class CellPort:
     def judge(self, connection: CellConnection, request: Request, *, draining: bool) -> None:
         """RefusedError unless such a one comes in, and there is room; from then on it has a place,
         until it leaves."""
-        if request.path != words.PATH:
+        if request.path != PATH:
             raise RefusedError(
-                ErrorCode.NOT_FOUND, f"{request.path}: WebSockets are spoken at {words.PATH}"
+                ErrorCode.NOT_FOUND, f"{request.path}: WebSockets are spoken at {PATH}"
             )
         if draining:
             raise RefusedError(ErrorCode.NOT_READY, "the server is draining; try again")
@@ -90,7 +88,7 @@ class CellPort:
         if identity is not None and identity.role not in (Role.SITE, Role.AGENT):
             raise RefusedError(
                 ErrorCode.WRONG_IDENTITY,
-                f"the caller is {identity.title}, and {words.PATH} is for the cells of sites and "
+                f"the caller is {identity.title}, and {PATH} is for the cells of sites and "
                 "agents only; call it with the kit of one",
             )
         is_agent = identity is not None and identity.role is Role.AGENT
@@ -169,7 +167,7 @@ class CellConnection(ServerConnection):
             ping_interval=PING_SECONDS,
             ping_timeout=PONG_SECONDS,
             close_timeout=CLOSE_SECONDS,
-            max_queue=_MOST_WAITING,
+            max_queue=MOST_WAITING,
         )
         self._port = port
         self._drain = drain
@@ -198,7 +196,7 @@ class CellConnection(ServerConnection):
 
     async def _attend(self) -> None:
         try:
-            async with asyncio.timeout(_GREETING_SECONDS):
+            async with asyncio.timeout(GREETING_SECONDS):
                 await self.handshake(self._admit, None, _SERVER)
             if self.protocol.state is State.OPEN:
                 self.start_keepalive()

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 PATH: Final = "/cell"
+"""Where a relay, at the site or in the server, answers cells."""
 _SECURE: Final = ("https", "wss", "grpc", "tcp")
 _PLAIN: Final = ("http", "ws", "grpc", "tcp")
 
