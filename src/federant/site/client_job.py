@@ -39,7 +39,6 @@ from federant.link.messages import (
 from federant.pipe import PipeKind, PipeRefusedError, StoredFrame
 from federant.site import liveness
 from federant.site.attempt import ExchangeLimits
-from federant.site.backoff import Backoff
 from federant.site.errors import FolderInUseError, SiteError, TaskDataError
 from federant.site.events import EventSender
 from federant.site.exchanger import SiteTask, TaskExchanger
@@ -49,6 +48,7 @@ from federant.site.leases import LEASE_SECONDS, LeaseKeeper
 from federant.site.metrics import MetricRelay
 from federant.site.outbox import Outbox
 from federant.site.pipes import JobPipes
+from federant.site.retries import Retries
 from federant.site.signals import MainThread
 from federant.site.supervisor import TrainerSupervisor
 from federant.site.workers import Worker
@@ -177,7 +177,7 @@ class ClientJob:
         for result in self._journal.results():
             self._leases.hold(result.task_id)
         first = True
-        backoff = Backoff()
+        retries = Retries(_log, level=logging.INFO)
         ready = False
         while not self._stopping.is_set():
             try:
@@ -188,12 +188,12 @@ class ClientJob:
             except LinkRefused as error:
                 if error.code in (ErrorCode.NOT_FOUND, ErrorCode.FORBIDDEN):
                     raise
-                self._wait_again(backoff, error)
+                self._wait_again(retries, error)
                 continue
             except LinkError as error:
-                self._wait_again(backoff, error)
+                self._wait_again(retries, error)
                 continue
-            backoff.worked()
+            retries.worked()
             if reply.job_state is not SiteJobState.RUNNING:
                 _log.info("the job is over state=%s", reply.job_state)
                 return
@@ -212,10 +212,8 @@ class ClientJob:
             wait_seconds=wait_seconds,
         )
 
-    def _wait_again(self, backoff: Backoff, error: LinkError) -> None:
-        seconds = backoff.failed()
-        _log.info("trying again retry_seconds=%.1f error=%s", seconds, error)
-        self._stopping.wait(seconds)
+    def _wait_again(self, retries: Retries, error: LinkError) -> None:
+        self._stopping.wait(retries.failed(error, "trying again"))
 
     def _drop_what_is_void(self, given: TaskMessage | None) -> None:
         """What an earlier client job had in hand, and the server does not want any more."""
@@ -240,14 +238,14 @@ class ClientJob:
 
     def _fetch(self, blob: BlobRef) -> Shareable:
         """A task's data from the server, for as long as it takes."""
-        backoff = Backoff()
+        retries = Retries(_log, level=logging.INFO)
         while not self._exchanger.is_void():
             try:
                 return task_data(self._link.read_blob(blob))
             except LinkError as error:
                 if isinstance(error, LinkRefused) and not error.of_the_caller:
                     raise TaskDataError(f"the task's data cannot be had: {error}") from error
-                self._wait_again(backoff, error)
+                self._wait_again(retries, error)
         return Shareable()
 
     # -- what the parts tell each other -----------------------------------------------------------

@@ -35,6 +35,7 @@ from federant.site.errors import FolderInUseError, NameInUseError, SiteConfigErr
 from federant.site.job_file import JobFile, JobFolder
 from federant.site.job_keeper import ClientJobKeeper
 from federant.site.private_file import write_whole
+from federant.site.retries import Retries
 from federant.site.revoked import RevokedCertificates
 from federant.site.signals import MainThread
 
@@ -208,7 +209,8 @@ class SiteDaemon:
                     yield folder.read_job(), folder
 
     def _watch_jobs(self, instance: str) -> None:
-        backoff = Backoff()
+        retries = Retries(_log)
+        refusals = Backoff()
         greeted = False
         wait_seconds = 0.0
         while not self._stopping.is_set():
@@ -237,20 +239,21 @@ class SiteDaemon:
             except LinkRefused as error:
                 if error.code == ErrorCode.CONFLICT and not self._begun:
                     raise NameInUseError(f"{self._link.url} refuses this site: {error}") from error
+                retries.worked()
                 _log.error("the server refuses this site: %s", error)
                 greeted = False
-                self._stopping.wait(backoff.failed())
+                self._stopping.wait(refusals.failed())
                 continue
             except LinkError as error:
                 if self._stopping.is_set():
                     return  # the connection was closed under the call
-                seconds = backoff.failed()
-                _log.warning("no answer retry_seconds=%.1f error=%s", seconds, error)
+                seconds = retries.failed(error, "no answer")
                 # It may be a new one, which does not know this site.
                 greeted = False
                 self._stopping.wait(seconds)
                 continue
-            backoff.worked()
+            retries.worked()
+            refusals.worked()
 
     def _serve(self, job: SiteJob) -> None:
         if not is_name(job.job_id):

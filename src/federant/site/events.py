@@ -13,8 +13,8 @@ from http import HTTPStatus
 
 from federant.link import BlobRef, LinkClient, LinkError, LinkRefused, blob_ref
 from federant.link.messages import MAX_TEXT_CHARS, ErrorCode, Event, EventKind
-from federant.site.backoff import Backoff
 from federant.site.metrics import dropped_event
+from federant.site.retries import Retries
 from federant.site.workers import Worker
 
 _log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class EventSender:
         self._dropped = 0
         self._untold = 0  # of those dropped, what the server does not know
         self._stopped = False
+        self._retries = Retries(_log, "events are sent again", level=logging.INFO)
+        self._pause_seconds = 0.0
         self._worker = Worker("site-events", self._run, on_failure)
 
     def start(self) -> None:
@@ -107,7 +109,6 @@ class EventSender:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        backoff = Backoff()
         while batch := self._next_batch():
             parts = [batch]  # the next one last
             while parts:
@@ -116,10 +117,10 @@ class EventSender:
                 if sent is _Sent.LATER:
                     parts.append(part)
                     with self._changed:
-                        if self._changed.wait_for(lambda: self._stopped, backoff.failed()):
+                        if self._changed.wait_for(lambda: self._stopped, self._pause_seconds):
                             return
                     continue
-                backoff.worked()
+                self._retries.worked()
                 if sent is _Sent.HALVE:
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
@@ -145,8 +146,7 @@ class EventSender:
             self._link.add_events(self._job_id, [self._with_blob(event) for event in part])
         except (LinkRefused, ValueError) as error:  # ValueError: they cannot become a message
             if isinstance(error, LinkRefused) and error.of_the_caller:
-                _log.info("events not sent yet count=%d error=%s", len(part), error)
-                return _Sent.LATER
+                return self._later(part, error)
             if len(part) > 1 and _is_of_one(error):
                 return _Sent.HALVE
             _log.warning(
@@ -155,13 +155,17 @@ class EventSender:
             )  # fmt: skip
             self._give_up(part)
         except LinkError as error:
-            _log.info("events not sent yet count=%d error=%s", len(part), error)
-            return _Sent.LATER
+            return self._later(part, error)
         else:
             with self._changed:
                 for event in part:
                     self._let_go(event)
         return _Sent.DONE
+
+    def _later(self, part: list[Event], error: LinkError) -> _Sent:
+        text = "events not sent yet count=%d"
+        self._pause_seconds = self._retries.failed(error, text, len(part))
+        return _Sent.LATER
 
     def _with_blob(self, event: Event) -> Event:
         """The event, after what it refers to was put; one whose blob is refused goes without."""

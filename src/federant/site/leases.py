@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from federant.link import LinkClient, LinkError, LinkRefused
 from federant.link.messages import HoldState
-from federant.site.backoff import Backoff
+from federant.site.retries import Retries
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class LeaseKeeper:
 
     def _until_over(self, task_id: str) -> str | None:
         """Why the task is void; None if it is done, or the keeper was stopped."""
-        backoff = Backoff()
+        retries = Retries(_log, f"lease is renewed again task={task_id}", level=logging.INFO)
         while not self._stopped.is_set():
             try:
                 reply = self._link.renew(
@@ -75,10 +75,9 @@ class LeaseKeeper:
             except LinkError as error:
                 if isinstance(error, LinkRefused) and not error.of_the_caller:
                     return str(error)
-                _log.info("lease not renewed task=%s error=%s", task_id, error)
-                self._stopped.wait(backoff.failed())
+                self._stopped.wait(retries.failed(error, "lease not renewed task=%s", task_id))
                 continue
-            backoff.worked()
+            retries.worked()
             if reply.state is HoldState.DONE:
                 return None
             if reply.state is HoldState.CANCELLED:

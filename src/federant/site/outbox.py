@@ -17,8 +17,8 @@ from federant.exchange import HeaderKey, ReturnCode
 from federant.link import BlobRef, LinkClient, LinkError, LinkRefused, blob_ref
 from federant.link.messages import CommitOutcome, ErrorCode, ResultReply
 from federant.pipe import StoredFrame
-from federant.site.backoff import Backoff
 from federant.site.journal import Journal, StoredResult
+from federant.site.retries import Retries
 from federant.site.workers import Worker
 
 _log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Outbox:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        backoff = Backoff()
+        retries = Retries(_log, "results are sent again")
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopped)
@@ -93,15 +93,11 @@ class Outbox:
             try:
                 reply = self._commit(result)
             except (LinkError, OSError) as error:
-                seconds = backoff.failed()
-                _log.warning(
-                    "result not sent yet task=%s retry_seconds=%.1f error=%s",
-                    *(result.task_id, seconds, error),
-                )
+                seconds = retries.failed(error, "result not sent yet task=%s", result.task_id)
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped, seconds)
                 continue
-            backoff.worked()
+            retries.worked()
             if reply is not None:
                 _log.info("result committed task=%s outcome=%s", result.task_id, reply.outcome)
                 if reply.error:
