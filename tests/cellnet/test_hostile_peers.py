@@ -103,55 +103,57 @@ def hostile(job: CellPipe, plain_relay: str) -> Iterator[HostileAgent]:
         yield agent
 
 
-def parting_of(job: CellPipe) -> str:
-    with pytest.raises(PeerGoneError) as gone:
-        receive(job)
-    assert not gone.value.clean
-    return str(gone.value)
+@pytest.fixture
+def is_dropped(
+    job: CellPipe, hostile: HostileAgent, new_cell_pipe: NewPipe
+) -> Callable[[str], bool]:
+    """``is_dropped("why")``: the client job's end is told so, and serves the next agent."""
 
+    def look(why: str) -> bool:
+        hostile.wait_dropped()
+        with pytest.raises(PeerGoneError, match=why) as gone:
+            receive(job)
+        hostile.close()
+        agent = new_cell_pipe(Mode.ACTIVE)
+        agent.open(TASK)
+        served = pass_on(agent, job, request(1)).data["number"] == 1
+        return served and not gone.value.clean
 
-def serves_another(job: CellPipe, hostile: HostileAgent, new_cell_pipe: NewPipe) -> bool:
-    hostile.close()
-    agent = new_cell_pipe(Mode.ACTIVE)
-    agent.open(TASK)
-    return bool(pass_on(agent, job, request(1)).data["number"])
+    return look
 
 
 def test_one_that_sends_without_end_what_nobody_takes_is_dropped(
-    job: CellPipe, hostile: HostileAgent, new_cell_pipe: NewPipe
+    hostile: HostileAgent, is_dropped: Callable[[str], bool]
 ) -> None:
     hostile.send(_LARGE, _LARGE)
     hostile.send(_LARGE, 20 * CHUNK_BYTES)
-    hostile.wait_dropped()
-    assert "does not wait until it may send" in parting_of(job)
-    assert serves_another(job, hostile, new_cell_pipe)
+    assert is_dropped("does not wait until it may send")
 
 
 def test_one_that_asks_without_end_and_takes_no_answer_is_dropped(
-    job: CellPipe, hostile: HostileAgent, new_cell_pipe: NewPipe
+    job: CellPipe, hostile: HostileAgent, is_dropped: Callable[[str], bool]
 ) -> None:
     in_thread(job.send, Message.new_request("train", np.zeros(_LARGE // 8 - 1000)), LONG)
     hostile.hear_packets(Lane.BULK, 6)
     for number in range(200):
         hostile.put(Lane.EXPRESS, of_sweep(number, What.SWEEP))
-    hostile.wait_dropped()
-    assert "takes no answers and asks for more" in parting_of(job)
-    assert serves_another(job, hostile, new_cell_pipe)
+    assert is_dropped("takes no answers and asks for more")
 
 
-def test_one_that_says_nonsense_is_dropped(
-    job: CellPipe, hostile: HostileAgent, new_cell_pipe: NewPipe
+@pytest.mark.parametrize(
+    ("lane", "piece", "why"),
+    [
+        (Lane.EXPRESS, Piece(1, What.END), "a END piece came in the express lane"),
+        (
+            Lane.BULK,  # else it would be taken for a clean end
+            of_end(1, clean=True).after(2**64 - 1),
+            "messages of EXPRESS came of 18446744073709551615",
+        ),
+    ],
+    ids=["nonsense", "an end after more than came"],
+)
+def test_one_that_says_what_cannot_be_is_dropped(
+    hostile: HostileAgent, is_dropped: Callable[[str], bool], lane: Lane, piece: Piece, why: str
 ) -> None:
-    hostile.put(Lane.EXPRESS, Piece(1, What.END))
-    hostile.wait_dropped()
-    assert "a END piece came in the express lane" in parting_of(job)
-    assert serves_another(job, hostile, new_cell_pipe)
-
-
-def test_one_whose_end_comes_after_more_than_came_is_dropped_and_not_taken_for_clean(
-    job: CellPipe, hostile: HostileAgent, new_cell_pipe: NewPipe
-) -> None:
-    hostile.put(Lane.BULK, of_end(1, clean=True).after(2**64 - 1))
-    hostile.wait_dropped()
-    assert "messages of EXPRESS came of 18446744073709551615" in parting_of(job)
-    assert serves_another(job, hostile, new_cell_pipe)
+    hostile.put(lane, piece)
+    assert is_dropped(why)

@@ -1,6 +1,8 @@
 """A store on a fresh file, blobs in a fresh folder, and a server of real HTTP on a free port."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +84,27 @@ def submit() -> Callable[..., JobRow]:
         return store.create_job(JobSpec(name="digits", trainer="digits", sites=sites))
 
     return make
+
+
+@pytest.fixture
+def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """``run_python("-m", "federant", "server")``: a process, which ends with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 class Stage:

@@ -3,10 +3,9 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -28,24 +27,13 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, run_python: Start) -> Start:
     """Starts a server process on the test's folder."""
-    started: list[subprocess.Popen[str]] = []
 
     def make(host: str = "127.0.0.1") -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "server"), host],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        return run_python("-c", SCRIPT, str(tmp_path / "server"), host)
 
-    yield make
-    for process in started:
-        process.kill()
-        process.communicate()
+    return make
 
 
 def _url(process: subprocess.Popen[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,29 +26,20 @@ Start = Callable[[float], subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start(tmp_path: Path, kits: FederationKits) -> Iterator[Start]:
+def start(
+    tmp_path: Path, kits: FederationKits, run_python: Callable[..., subprocess.Popen[str]]
+) -> Start:
     """``start(drain_seconds)``: the server's command, on the test's folder."""
-    started: list[subprocess.Popen[str]] = []
 
     def make(drain_seconds: float) -> subprocess.Popen[str]:
         file = tmp_path / "server.toml"
         file.write_text(f'folder = "work"\ndrain_seconds = {drain_seconds}\n')
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "federant", "server", "--config", str(file)),
-                *("--kit", str(kits.server.folder), "--host", "127.0.0.1", "--port", "0"),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        return run_python(
+            *("-m", "federant", "server", "--config", str(file)),
+            *("--kit", str(kits.server.folder), "--host", "127.0.0.1", "--port", "0"),
         )
-        started.append(process)
-        return process
 
-    yield make
-    for process in started:
-        process.kill()
-        process.communicate()
+    return make
 
 
 def link_to(process: subprocess.Popen[str], kits: FederationKits) -> LinkClient:
