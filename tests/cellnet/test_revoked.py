@@ -1,8 +1,9 @@
-"""An agent whose certificate was revoked: the relay lets it in no more, and cuts it off."""
+"""An agent that was revoked: relay and client job let it in no more, and cut it off."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,10 @@ from federant.cellnet.admission import Admission
 from federant.cellnet.relay import RelayThread
 from federant.link.certificate import read_certificate
 from federant.link.kit import Kit
+from federant.link.messages import RevokedSerials
 from federant.pipe import CellPipe, Mode, PeerGoneError, PipeRefusedError
 from federant.provision import FederationKits
-from federant.testing.two_ends import TASK, pass_on, receive, request
+from federant.testing.two_ends import LONG, TASK, in_thread, pass_on, receive, request
 
 NewPipe = Callable[..., CellPipe]
 Denials = Callable[[], str]
@@ -111,3 +113,95 @@ def test_an_agent_is_let_in_with_another_certificate(
     kit = kits.agents["site-1.gpu-7"]
     relay.revoke(kit)
     new_cell_pipe(Mode.ACTIVE, relay.url, odd(kit.identity), token="gpu-7").open(TASK)
+
+
+# ---- where the relay lets it in all the same -----------------------------------------------------
+
+
+@pytest.fixture(params=["tls_relay", "server_relay"])
+def lax_relay(request: pytest.FixtureRequest) -> str:
+    """The address of a relay that has heard of no revocation: the site's, and the server's."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def list_at_site(tmp_path: Path) -> Path:
+    """Where the site keeps who was revoked."""
+    return tmp_path / "revoked.json"
+
+
+def write(file: Path, kit: Kit) -> None:
+    told = RevokedSerials(version="v1", serials=(serial_of(kit),))
+    aside = file.with_suffix(".new")
+    aside.write_text(told.model_dump_json())
+    aside.replace(file)
+
+
+def said_of(kit: Kit) -> str:
+    who = f"the certificate of agent gpu-7 of site site-1, serial number {serial_of(kit)}"
+    return f"certificate_revoked: {who}, was revoked"
+
+
+def test_the_client_job_refuses_a_revoked_agent_by_name_whatever_the_relay_lets_in(
+    new_cell_pipe: NewPipe,
+    lax_relay: str,
+    kits: FederationKits,
+    list_at_site: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kit = kits.agents["site-1.gpu-7"]
+    write(list_at_site, kit)
+    job = new_cell_pipe(
+        Mode.PASSIVE, lax_relay, kits.sites["site-1"], token="gpu-7", revoked=list_at_site
+    )
+    job.open(TASK)
+    agent = new_cell_pipe(Mode.ACTIVE, lax_relay, kit, token="gpu-7")
+
+    def take_part() -> None:
+        agent.open(TASK)
+        receive(agent)
+
+    # It is in at the relay, and refused as soon as it meets its client job.
+    with pytest.raises((PipeRefusedError, PeerGoneError)) as refused:
+        take_part()
+    assert said_of(kit) in str(refused.value)
+    logged = [line for line in caplog.messages if line.startswith("peer dropped reason=")]
+    assert said_of(kit) in "\n".join(logged)
+
+
+def test_the_client_job_drops_a_live_agent_once_its_site_hears_that_it_was_revoked(
+    new_cell_pipe: NewPipe, lax_relay: str, kits: FederationKits, list_at_site: Path
+) -> None:
+    kit = kits.agents["site-1.gpu-7"]
+    agent = new_cell_pipe(Mode.ACTIVE, lax_relay, kit, token="gpu-7")
+    job = new_cell_pipe(
+        Mode.PASSIVE, lax_relay, kits.sites["site-1"], token="gpu-7", revoked=list_at_site
+    )
+    agent.open(TASK)
+    job.open(TASK)
+    pass_on(agent, job, request(1))
+    of_agent = in_thread(parting_of, agent)
+    write(list_at_site, kit)
+    assert said_of(kit) in str(parting_of(job))
+    assert not of_agent.result(LONG).clean
+
+
+def test_a_client_job_whose_agent_the_relay_has_cut_off_hears_why_and_waits_for_it_no_more(
+    new_cell_pipe: NewPipe, relay: RevokingRelay, kits: FederationKits, list_at_site: Path
+) -> None:
+    kit = kits.agents["site-1.gpu-7"]
+    agent = new_cell_pipe(Mode.ACTIVE, relay.url, kit, token="gpu-7")
+    job = new_cell_pipe(
+        Mode.PASSIVE,
+        relay.url,
+        kits.sites["site-1"],
+        token="gpu-7",
+        peer_timeout=0,
+        revoked=list_at_site,
+    )
+    agent.open(TASK)
+    job.open(TASK)
+    pass_on(agent, job, request(1))
+    relay.revoke(kit)
+    write(list_at_site, kit)
+    assert said_of(kit) in str(parting_of(job))

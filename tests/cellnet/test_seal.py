@@ -8,16 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from types import NoneType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federant.cellnet.errors import CellError, CellProtocolError, SealBrokenError
+from federant.cellnet.errors import CellError, CellProtocolError, RevokedError, SealBrokenError
 from federant.cellnet.names import End, Fqcn
+from federant.cellnet.revoked import RevokedFile
 from federant.cellnet.seal import Seals
 from federant.cellnet.tunnel import PIECE_BYTES, Lane, Packet, Tunnel
+from federant.link.certificate import read_certificate
 from federant.link.kit import Kit, load_kit
+from federant.link.messages import RevokedSerials
 from federant.provision import FederationKits
 from federant.testing.certificates import Odd
 
@@ -44,6 +48,7 @@ class Side:
     channel: str = "task"
     job: str = "job-1"
     agent_id: str = "gpu-7"
+    revoked: Path | None = None
     came: list[tuple[Lane, bytes]] = field(default_factory=list)
     error: CellError | None = None
 
@@ -51,7 +56,9 @@ class Side:
         fqcn = Fqcn("site-1", self.agent_id, self.end)
 
         def seals(peer: str) -> Seals:
-            return Seals(self.kit.folder, fqcn, self.channel, self.job, (self.instance, peer))
+            instances = (self.instance, peer)
+            revoked = RevokedFile(self.revoked)
+            return Seals(self.kit.folder, fqcn, self.channel, self.job, instances, revoked)
 
         self.tunnel = Tunnel(seals)
 
@@ -393,3 +400,83 @@ def test_a_certificate_of_another_authority_is_refused(
     identity = kits.agents["site-1.gpu-7"].identity
     ends.agent = replace(ends.agent, kit=odd(identity, Odd.OTHER_AUTHORITY))
     both_refuse(ends, "certificate")
+
+
+# ---- revoked -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def revoke(ends: Ends, tmp_path: Path) -> Callable[[Kit], str]:
+    """``revoke(kit)``: the client job's site hears of it; what whoever has that kit is told."""
+    file = tmp_path / "revoked.json"
+    ends.job = replace(ends.job, revoked=file)
+
+    def tell(kit: Kit) -> str:
+        serial = read_certificate(kit.certificate).serial
+        told = RevokedSerials(version="v1", serials=("1f", serial))
+        file.with_suffix(".new").write_text(told.model_dump_json())
+        file.with_suffix(".new").replace(file)
+        return (
+            f"certificate_revoked: the certificate of {kit.identity.title}, serial number {serial}"
+        )
+
+    return tell
+
+
+def test_an_agent_that_was_revoked_is_refused_whatever_the_relay_lets_in(
+    ends: Ends, revoke: Callable[[Kit], str]
+) -> None:
+    told = revoke(ends.agent.kit)
+    both_refuse(ends, told)
+    assert isinstance(ends.agent.error, RevokedError)
+    assert isinstance(ends.job.error, RevokedError)
+
+
+def test_an_agent_that_was_revoked_meanwhile_is_refused_when_the_two_meet_again(
+    ends: Ends, revoke: Callable[[Kit], str]
+) -> None:
+    ends.met()
+    told = revoke(ends.agent.kit)
+    ends.meet()
+    ends.agent.tunnel.put(Lane.EXPRESS, b"still here")
+    ends.settle()
+    assert ends.job.came == []
+    assert told in str(ends.job.error)
+    assert told in str(ends.agent.error)
+    assert isinstance(ends.agent.error, RevokedError)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_an_agent_that_was_revoked_is_known_at_once_be_it_here_or_not(
+    ends: Ends, revoke: Callable[[Kit], str], here: bool
+) -> None:
+    ends.met()
+    ends.job.tunnel.check_peer()
+    told = revoke(ends.agent.kit)
+    if not here:
+        ends.job.tunnel.part()
+    with pytest.raises(RevokedError, match=told):
+        ends.job.tunnel.check_peer()
+    ends.settle()
+    assert isinstance(ends.agent.error, RevokedError if here else NoneType)
+
+
+def test_nobody_else_is_revoked(
+    ends: Ends, kits: FederationKits, revoke: Callable[[Kit], str]
+) -> None:
+    revoke(kits.agents["site-1.gpu-8"])
+    ends.met()
+    revoke(kits.sites["site-1"])
+    ends.meet()
+    ends.settle()
+    assert ends.agent.tunnel.synced
+    assert ends.job.tunnel.synced
+
+
+def test_a_list_that_cannot_be_read_lets_nobody_in(
+    ends: Ends, revoke: Callable[[Kit], str]
+) -> None:
+    assert revoke(ends.agent.kit)
+    assert ends.job.revoked is not None
+    ends.job.revoked.write_text('{"version": "v1"')
+    both_refuse(ends, "the site cannot read its list of revoked certificates")

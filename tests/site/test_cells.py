@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -175,6 +176,21 @@ def test_a_trainer_and_its_site_who_both_only_dial_outward_meet_at_the_server(
     assert view.state is JobState.FINISHED, view.error
     assert relaying_server.model(job) == relaying_server.expected(3)
     assert trainer.wait(60) == 0
+
+
+def test_a_site_without_a_relay_of_its_own_keeps_who_was_revoked_for_its_client_jobs(
+    relaying_server: Any, until: Any
+):
+    site = relaying_server.site(OVER_SERVER)
+    serial = read_certificate(relaying_server.kits.agents["site-1.gpu-7"].certificate).serial
+    relaying_server.submit(rounds=3)
+    work = site.folder / "work"
+    until("the client job", lambda: list(work.glob("jobs/*/alive")))
+    relaying_server.operator.revoke(serial, "a drill")
+    kept = work / "revoked.json"
+    until("the site's list", lambda: kept.exists() and serial in kept.read_text())
+    (job_file,) = work.glob("jobs/*/job.json")
+    assert json.loads(job_file.read_text())["revoked"] == str(kept)
 
 
 def test_a_kit_that_names_the_server_is_enough_to_meet_there(relaying_server: Any):

@@ -63,6 +63,7 @@ class Admission:
         """
         if self._kit is None:
             return None
+        from federant.cellnet.revoked import revocation
         from federant.link.tls import identities_in, serial_in
 
         certificate = connection.transport.get_extra_info("peercert")
@@ -79,11 +80,7 @@ class Admission:
             )
         serial = serial_in(certificate)
         if self._is_revoked(serial):
-            raise CellRefused(
-                Refusal.REVOKED,
-                f"{Refusal.REVOKED}: the certificate of {found[0].title}, serial number {serial}, "
-                "was revoked; ask the federation's operator for another",
-            )
+            raise CellRefused(Refusal.REVOKED, revocation(found[0], serial))
         return found[0]
 
     def check(self, fqcn: Fqcn, identity: Identity | None) -> None:

@@ -30,6 +30,7 @@ from federant.cellnet.errors import (
     CellProtocolError,
     CellRefused,
     NoRelayError,
+    RevokedError,
     SealBrokenError,
 )
 from federant.cellnet.names import End, Fqcn
@@ -42,6 +43,7 @@ from federant.pipe import Mode
 from federant.pipe.local.place import Place
 
 if TYPE_CHECKING:
+    from federant.cellnet.revoked import RevokedFile
     from federant.cellnet.seal import Seals
 
 _log = logging.getLogger("federant.cellnet.cell")
@@ -50,6 +52,8 @@ LINGER_SECONDS: Final = 5.0
 """How long a cell whose owner is gone goes on handing over what that one has sent."""
 _ALERT_SECONDS: Final = 2.0
 """For telling the other cell that the relay does not pass on what it is given."""
+_REVOCATION_SECONDS: Final = 1.0
+"""How often it is looked whether the other cell's certificate was revoked meanwhile."""
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 5.0
 
@@ -84,14 +88,20 @@ class Cell:
         self._joined = False
         self._rejoin = False
         self._random = random.SystemRandom()
+        self._revoked: RevokedFile | None = None
 
     def _new_seals(self, peer: str) -> Seals:
         # Not needed without TLS, and not quick to import.
+        from federant.cellnet.revoked import RevokedFile
         from federant.cellnet.seal import Seals
 
         order = self._order
+        if self._revoked is None:
+            self._revoked = RevokedFile(Path(order.revoked) if order.revoked else None)
         instances = (self._instance, peer)
-        return Seals(Path(order.kit), self._fqcn, order.channel, order.job, instances)
+        return Seals(
+            Path(order.kit), self._fqcn, order.channel, order.job, instances, self._revoked
+        )
 
     async def run(self) -> int:
         """The process's exit status: 0 after its owner, 3 where it cannot be let in or go on."""
@@ -129,15 +139,13 @@ class Cell:
                     self._owner.tell("refused", code="no_relay", text=str(error))
                     return 3
                 _log.warning("no relay fqcn=%s error=%s", self._fqcn, error)
+            except RevokedError as error:
+                if self._drop_peer("peer revoked", "revoked", f"{self._order.url}: {error}"):
+                    return 3
             except SealBrokenError as error:
                 text = f"{self._order.url}: {error}; ask who runs that relay"
-                _log.warning("seal broken fqcn=%s error=%s", self._fqcn, text)
-                self._begin_anew(text)
-                if self._fqcn.end is End.AGENT:
-                    self._owner.tell("refused", code="broken", text=text)
+                if self._drop_peer("seal broken", "broken", text):
                     return 3
-                # Others may come, with whom nothing is wrong.
-                self._owner.tell("broken", text=text)
             except CellProtocolError as error:
                 # What was lost with it would be missed later on.
                 _log.warning("peer dropped fqcn=%s error=%s", self._fqcn, error)
@@ -155,6 +163,17 @@ class Cell:
             await self._wait(self._random.uniform(0.5, 1.0) * pause)
             pause = min(pause * 2, _LAST_RETRY)
         return 0
+
+    def _drop_peer(self, what: str, code: str, text: str) -> bool:
+        """Whether that is the end of this cell too."""
+        _log.warning("%s fqcn=%s error=%s", what, self._fqcn, text)
+        self._begin_anew(text)
+        if self._fqcn.end is End.AGENT:
+            self._owner.tell("refused", code=code, text=text)
+            return True
+        # Others may come, with whom nothing is wrong.
+        self._owner.tell("broken", text=text)
+        return False
 
     async def _wait(self, seconds: float) -> None:
         if self._leaving.is_set():
@@ -191,15 +210,15 @@ class Cell:
 
     async def _converse(self, relay: ClientConnection) -> None:
         """Returns once the owner is gone and what it sent is handed over; else raises CellError."""
-        tasks = [
-            asyncio.create_task(work)
-            for work in (
-                self._receive(relay),
-                self._send(relay),
-                self._hand_over(),
-                self._notice_move(relay),
-            )
+        works = [
+            self._receive(relay),
+            self._send(relay),
+            self._hand_over(),
+            self._notice_move(relay),
         ]
+        if self._order.revoked:
+            works.append(self._notice_revocation())
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -242,6 +261,12 @@ class Cell:
             f"{self._order.url}: this machine has the address {address[0]} no more, from which the "
             "connection goes out"
         )
+
+    async def _notice_revocation(self) -> None:
+        """Of the one that was met last, be it here or not: its owner need not be waited for."""
+        while True:
+            await asyncio.sleep(_REVOCATION_SECONDS)
+            self._tunnel.check_peer()
 
     def _heard(self, event: object) -> None:
         if isinstance(event, Packet):

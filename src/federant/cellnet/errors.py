@@ -5,6 +5,7 @@ CellError
 ├── CellRefused         the relay does not let this cell in; ``code`` says why
 ├── NoRelayError        what answers at the address is no relay
 └── SealBrokenError     the relay has passed on what the other cell has not sent
+    └── RevokedError    the certificate of one of the two cells was revoked
 """
 
 from __future__ import annotations
@@ -50,3 +51,7 @@ class NoRelayError(CellError):
 class SealBrokenError(CellError):
     """What came through the relay is not what the cell at the other end has sent, or that one is
     not who it must be."""
+
+
+class RevokedError(SealBrokenError):
+    """The agent's certificate was revoked; both ends hear it, under their seal."""

@@ -26,6 +26,8 @@ class Order:
     """The relay's: ws:// or wss://, with its path."""
     kit: str
     """The folder of the startup kit; empty without TLS."""
+    revoked: str
+    """The file of certificates that are good no more; empty if none is kept."""
     job: str
     peer_timeout: float
     """Seconds without the other cell after which its owner counts as dead; 0: never."""

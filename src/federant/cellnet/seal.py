@@ -18,12 +18,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from federant.cellnet.errors import CellError, SealBrokenError
+from federant.cellnet.errors import CellError, RevokedError, SealBrokenError
 from federant.cellnet.names import End, Fqcn
+from federant.cellnet.revoked import RevokedFile
+from federant.cellnet.words import Refusal
 from federant.link.errors import LinkError
 from federant.link.identity import Identity, Role
 from federant.link.kit import load_kit
-from federant.link.tls import client_context, identities_in, server_context
+from federant.link.tls import client_context, identities_in, serial_in, server_context
 
 Certificate = Mapping[str, Any]
 
@@ -41,12 +43,22 @@ _CHANGED: Final = ("BAD_RECORD_MAC", "DECRYPT", "DECODE_ERROR", "UNEXPECTED_MESS
 class Seals:
     """Of a tunnel between two cells, as long as both live: one for each lane."""
 
-    def __init__(self, kit: Path, fqcn: Fqcn, channel: str, job: str, instances: tuple[str, str]):
+    def __init__(
+        self,
+        kit: Path,
+        fqcn: Fqcn,
+        channel: str,
+        job: str,
+        instances: tuple[str, str],
+        revoked: RevokedFile,
+    ) -> None:
         """`fqcn`, `channel` and `job` (of a client job) are this end's.
 
         `instances`: this cell's, then the other's. Both ends must say the same of all of this, but
-        the job, or the handshake fails. CellError if the kit cannot be used.
+        the job, or the handshake fails. Nor does whoever is `revoked` get through it. CellError if
+        the kit cannot be used.
         """
+        self._revoked = revoked
         agent, job_end = instances if fqcn.end is End.AGENT else instances[::-1]
         self._tunnel_name = (fqcn.site, fqcn.agent_id, channel, agent, job_end)
         self._end = fqcn.end
@@ -89,6 +101,7 @@ class Seals:
                 f"the cell that the relay has brought here is of {who}, and it must be of "
                 f"{self._wanted[0].title}"
             )
+        self._revoked.require_good(named[0], serial_in(certificate))
 
 
 class Seal:
@@ -144,7 +157,10 @@ class Seal:
         (size,) = _SIZE.unpack_from(plain) if len(plain) >= _SIZE.size else (-1,)
         content = plain[_SIZE.size :]
         if size == _REFUSAL:
-            raise SealBrokenError(f"the other cell says: {content.decode(errors='replace')}")
+            text = content.decode(errors="replace")
+            is_revoked = text.startswith(f"{Refusal.REVOKED}: ")
+            kind = RevokedError if is_revoked else SealBrokenError
+            raise kind(f"the other cell says: {text}")
         if size != len(content) or not was_ready:
             text = f"{len(content)} bytes came of a content of {max(size, 0)}"
             self.refuse(text)
@@ -169,12 +185,17 @@ class Seal:
             return
         except ssl.SSLError as error:
             raise SealBrokenError(_text(error)) from error
+        self.identify()
+        self.ready = True
+
+    def identify(self) -> None:
+        """SealBrokenError if the other end, which has shown its certificate, is not who it must be,
+        or not any more; it is told so."""
         try:
             self._identify()
         except SealBrokenError as error:
             self.refuse(str(error))
             raise
-        self.ready = True
 
     def _identify(self) -> None:
         if self._tls.selected_alpn_protocol() != self._lane_name:

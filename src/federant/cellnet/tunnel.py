@@ -251,6 +251,7 @@ class Tunnel:
         lane = Lane(lane_number)
         if kind == _Kind.SYNC:
             self._resume(body)
+            self.check_peer()
             if self.synced:
                 yield Synced()
         elif kind == _Kind.ACK:
@@ -265,6 +266,15 @@ class Tunnel:
         elif number == self._lanes[lane].received + 1:
             self._take(lane, number, len(body))
             yield from self._opened(lane, body)
+
+    def check_peer(self) -> None:
+        """SealBrokenError if the other end may not be spoken with any more; it is told why."""
+        for state in self._lanes.values():
+            if state.seal is not None and state.seal.ready:
+                try:
+                    state.seal.identify()
+                finally:
+                    self._add_due(state)
 
     def require_contents(self, lane: Lane, number: int) -> None:
         """SealBrokenError if less came in the lane than the other end says, under its seal, to have

@@ -68,8 +68,8 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
         )
     try:
         kit = load_kit(config.kit) if config.kit else None
-        has_agents = config.relay is not None and kit is not None
-        revoked = RevokedCertificates(config.folder / "revoked.json") if has_agents else None
+        has_agents = kit is not None and _has_agents(config)
+        revoked = RevokedCertificates(_revoked_file(config)) if has_agents else None
         look = ExpiryWatch(kit).look if kit else _nothing
         with (
             _relay(config, kit, revoked),
@@ -85,6 +85,16 @@ def run_site(config: SiteConfig, on_ready: Callable[[], None] | None = None) -> 
             return 0 if asked else 1
     finally:
         os.close(lock)
+
+
+def _has_agents(config: SiteConfig) -> bool:
+    """Whether agents on other machines come, at this site's relay or at the server's."""
+    at_server = (trainer.relay is RelayAt.SERVER for trainer in config.trainers.values())
+    return config.relay is not None or any(at_server)
+
+
+def _revoked_file(config: SiteConfig) -> Path:
+    return config.folder / "revoked.json"
 
 
 @contextlib.contextmanager
@@ -306,6 +316,7 @@ class SiteDaemon:
             server=self._config.server,
             kit=self._config.kit,
             relay=self._relay_of(trainer),
+            revoked=_revoked_file(self._config) if self._revoked is not None else None,
             trainer=trainer.resolve(
                 folder=self._config.base, site=self._config.name, job=job.job_id
             ),

@@ -30,6 +30,8 @@ class JobFile(BaseModel):
     """The folder of the site's startup kit; None without TLS."""
     relay: str = ""
     """The address of the trainer's relay; empty if it has none."""
+    revoked: Path | None = None
+    """Where the site keeps which agents' certificates are good no more; None if it does not."""
     trainer: TrainerConfig
     """As the site's file has it, with placeholders filled in."""
     spool_bytes: int

@@ -76,4 +76,5 @@ def _cell_pipe(job: JobFile, folder: Path, keep: Collection[Path], *, defer: boo
         peer_timeout=trainer.pipe_timeout_seconds,
         defer=defer,
         keep=keep if defer else (),
+        revoked=job.revoked,
     )

@@ -58,6 +58,7 @@ class CellPipe(Pipe):
         peer_timeout: float = PEER_TIMEOUT,
         defer: bool = False,
         keep: Collection[Path] = (),
+        revoked: Path | None = None,
     ) -> None:
         """Dials nobody yet. ValueError, TypeError for what cannot be used; the text names it.
 
@@ -68,7 +69,9 @@ class CellPipe(Pipe):
 
         root_path: where the spool lies; default: a folder in the temporary folder. job_id: at the
         PASSIVE end, the job that is served. peer_timeout: there, the seconds for which a peer
-        whose cell is not connected may stay away; 0 = for ever. defer, keep: LocalPipe's.
+        whose cell is not connected may stay away; 0 = for ever. defer, keep: LocalPipe's. revoked:
+        there, the file that says which certificates the other end must not have, whatever the relay
+        lets in; it may be written later, and anew.
         """
         super().__init__(mode)
         for name, value in (("site_name", site_name), ("token", token), ("root_url", root_url)):
@@ -100,6 +103,7 @@ class CellPipe(Pipe):
         self.peer_timeout = peer_timeout
         self.defer = defer
         self._keep = keep
+        self._revoked = revoked
         self._lock = threading.Lock()
         self._inner: LocalPipe | None = None
         self._cell: CellProcess | None = None
@@ -168,6 +172,7 @@ class CellPipe(Pipe):
             "spool_bytes": self.spool_bytes,
             "url": self._url,
             "kit": str(Path(self.workspace_dir).absolute()) if self.secure_mode else "",
+            "revoked": str(self._revoked.absolute()) if self._revoked is not None else "",
             "job": self.job_id,
             "peer_timeout": float(self.peer_timeout) if self.mode is Mode.PASSIVE else 0.0,
         }
