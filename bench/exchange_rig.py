@@ -1,25 +1,37 @@
-"""What both agent benchmarks need: a TaskExchanger here, a trainer's agent at its other end."""
+"""What the agent's benchmarks need: a TaskExchanger here, a trainer's agent at its other end."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from federant.cellnet.admission import Admission
+from federant.cellnet.relay import RelayThread
 from federant.client import FlareAgent
-from federant.client.meeting_point import PIPE_VARIABLE, TOKEN_VARIABLE
+from federant.client.meeting_point import (
+    KIND_VARIABLE,
+    KIT_VARIABLE,
+    PIPE_VARIABLE,
+    TOKEN_VARIABLE,
+)
 from federant.exchange import Shareable
-from federant.pipe import LocalPipe, MemoryPipe, Mode, Pipe
+from federant.pipe import CellPipe, FilePipe, LocalPipe, MemoryPipe, Mode, Pipe, PipeKind
+from federant.provision import make_federation
 from federant.site.exchanger import ExchangeLimits, SiteTask, TaskExchanger
 from federant.site.journal import Journal, StoredResult
 from federant.site.results import StoredFrame
 
 PATIENCE = 60.0  # seconds until a step that hangs ends the benchmark
+
+SITE = "site-1"
+AGENT = "gpu-7"
 
 Work = Callable[[FlareAgent], None]
 
@@ -47,7 +59,7 @@ class Rig:
     """Hands out tasks one after the other and takes each result as a client job does: journaled,
     accepted, and its file given back."""
 
-    trainer_pid: int
+    trainer_pid = 0
     """Of the trainer, where it is a process."""
 
     def __init__(self, pipe: Pipe, folder: Path) -> None:
@@ -65,10 +77,11 @@ class Rig:
         self._exchanger.start()
         self._count = 0
 
-    def round_trip(self, body: Shareable) -> StoredResult:
+    def round_trip(self, body: Shareable, name: str = "train") -> StoredResult:
         """One task, from its sending to its accepted result."""
         self._count += 1
-        result = self._exchanger.execute(SiteTask(f"task-{self._count}", 1, "train"), lambda: body)
+        task = SiteTask(f"task-{self._count}", 1, name)
+        result = self._exchanger.execute(task, lambda: body)
         if result is None or result.rc != "OK":
             raise RuntimeError(f"task {self._count} failed: {result}")
         return result
@@ -87,12 +100,55 @@ class Rig:
 @contextmanager
 def over_local_pipe(folder: Path, script: str, *arguments: str, **options: Any) -> Iterator[Rig]:
     """The trainer is a process: this script with these arguments, which calls federant.join()."""
-    pipe_folder = folder / "pipe"
-    rig = Rig(LocalPipe(Mode.PASSIVE, pipe_folder, "bench", defer=True, **options), folder)
-    trainer = subprocess.Popen(
-        [sys.executable, script, *arguments],
-        env={**os.environ, PIPE_VARIABLE: str(pipe_folder), TOKEN_VARIABLE: "bench"},
+    place = folder / "pipe"
+    pipe = LocalPipe(Mode.PASSIVE, place, "bench", defer=True, **options)
+    there = {PIPE_VARIABLE: str(place), TOKEN_VARIABLE: "bench"}
+    with _trainer_process(Rig(pipe, folder), there, script, *arguments) as rig:
+        yield rig
+
+
+@contextmanager
+def over_file_pipe(folder: Path, script: str, *arguments: str) -> Iterator[Rig]:
+    place = folder / "pipe"
+    there = {PIPE_VARIABLE: str(place), KIND_VARIABLE: PipeKind.FILE}
+    rig = Rig(FilePipe(Mode.PASSIVE, place, defer=True), folder)
+    with _trainer_process(rig, there, script, *arguments):
+        yield rig
+
+
+@contextmanager
+def over_cell_pipe(folder: Path, script: str, *arguments: str) -> Iterator[Rig]:
+    """By a relay in this process, over mutual TLS; a cell process stands beside each end."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url = f"https://127.0.0.1:{port}"
+    kits = make_federation(
+        folder / "kits", sites=[SITE], agents=[(SITE, AGENT)], relays={SITE: url}
     )
+    admission = Admission(SITE, kits.sites[SITE])
+    relay = RelayThread(SITE, "127.0.0.1", port, admission, admission.context())
+    try:
+        pipe = CellPipe(
+            Mode.PASSIVE,
+            SITE,
+            AGENT,
+            url,
+            workspace_dir=str(kits.sites[SITE].folder),
+            root_path=folder / "cell",
+            defer=True,
+        )
+        there = {KIT_VARIABLE: str(kits.agents[f"{SITE}.{AGENT}"].folder)}
+        with _trainer_process(Rig(pipe, folder), there, script, *arguments) as rig:
+            yield rig
+    finally:
+        relay.stop()
+
+
+@contextmanager
+def _trainer_process(
+    rig: Rig, there: Mapping[str, str], script: str, *arguments: str
+) -> Iterator[Rig]:
+    trainer = subprocess.Popen([sys.executable, script, *arguments], env={**os.environ, **there})
     rig.trainer_pid = trainer.pid
     try:
         yield rig

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import psutil
-
-_LOOK_SECONDS = 0.1
 
 
 def most(pid: int) -> float:
@@ -21,20 +21,31 @@ def forget_most(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
+def resident(pid: int) -> float:
+    """Resident memory of now."""
+    return _megabytes(Path(f"/proc/{pid}/status"), "VmRSS")
+
+
 def proportional(pid: int) -> float:
     """Resident memory of now; of a page that several processes share each has its part."""
     return _megabytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
 
 
 class MostTogether:
-    """The most resident memory that a process and those that it has started had at one time.
+    """The most memory that a process and all that it has started had at one time.
 
-    A context manager that looks ten times a second; pages that they share count for each.
+    A context manager that looks again and again, with so many seconds between. ``count`` says how
+    much a process has, by its id: resident memory, in which pages that several share count for
+    each, or another.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(
+        self, pid: int, count: Callable[[int], float] = resident, seconds: float = 0.1
+    ) -> None:
         self.megabytes = 0.0
         self._process = psutil.Process(pid)
+        self._count = count
+        self._seconds = seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="memory")
 
@@ -47,13 +58,12 @@ class MostTogether:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(_LOOK_SECONDS):
-            try:
+        while not self._over.wait(self._seconds):
+            # One that ends meanwhile has no files any more: the next look does without it.
+            with suppress(psutil.NoSuchProcess, OSError, LookupError):
                 family = [self._process, *self._process.children(recursive=True)]
-                together = sum(each.memory_info().rss for each in family)
-            except psutil.NoSuchProcess:  # one that has just ended: the next look does without it
-                continue
-            self.megabytes = max(self.megabytes, round(together / 1e6))
+                together = sum(self._count(each.pid) for each in family)
+                self.megabytes = max(self.megabytes, together)
 
 
 def _megabytes(file: Path, name: str) -> float:
