@@ -2,7 +2,9 @@ import logging
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -412,3 +414,23 @@ def test_an_interrupted_get_task_loses_no_task(
     task = agent.get_task()
     assert task is not None
     assert task.task_id == "task-1"
+
+
+def test_what_the_trainer_has_let_go_of_is_not_kept_while_it_waits(
+    job: Any, agent: FlareAgent, background: Callable[..., Future[Any]]
+) -> None:
+    job.send_task()  # before it is asked for
+    tasks = agent.tasks()
+    task = next(tasks)
+    weights = weakref.ref(task.data.data["w"])
+    submitting = background(agent.submit_result, DXO(DataKind.WEIGHTS, {"w": np.zeros(2)}))
+    job.take_result()
+    assert submitting.result(60) is True
+    del task
+    waiting = background(next, tasks)
+    until = time.monotonic() + 20
+    while weights() is not None:
+        assert time.monotonic() < until, "the task's weights are kept"
+        time.sleep(0.001)
+    job.send_task("task-2")
+    assert waiting.result(60).task_id == "task-2"

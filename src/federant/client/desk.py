@@ -80,10 +80,10 @@ class TaskDesk:
             self._enqueue(Errand(message, task_id))
             return self._takers > 0
 
-    def has_unasked(self, message: Message) -> bool:
+    def has_unasked(self, msg_id: MsgId) -> bool:
         """Whether the task of that message still waits for a call of take()."""
         with self._condition:
-            return any(errand.message is message for errand in self._queue)
+            return any(errand.message.msg_id == msg_id for errand in self._queue)
 
     def put_again(self, message: Message, task_id: MsgId) -> None:
         """A task's message came again, because its sender still waits for an answer.

@@ -324,6 +324,7 @@ class FlareAgent:
                 return
             if task is not None:
                 yield task
+                task = None  # what the caller has let go of is not kept until the next one is here
 
     def submit_result(self, result: Any, rc: str = ReturnCode.OK) -> bool:
         """Hands back the current task's result and blocks until the CJ has accepted it.

@@ -336,6 +336,7 @@ class PipeHandler:
                     self._end_receive()
                 if msg is not None:
                     self._take_in(msg)
+                    msg = None  # its receiver may let go of it before the next one comes
                 elif wait == 0:
                     self._check_life()
                 elif not self.pipe.can_wake():
