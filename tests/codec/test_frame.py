@@ -128,6 +128,18 @@ def test_every_tensor_lies_aligned_and_without_gaps(model: dict[str, Any]) -> No
         assert array.flags.aligned
 
 
+@pytest.mark.parametrize("names", [1, 300])
+def test_large_tensors_of_whole_pages_begin_in_the_middle_of_one(names: int) -> None:
+    body = {f"bias {number}": np.ones(10, "f4") for number in range(names)}
+    body |= {f"w{number}": np.ones(1 << 16, "f4") for number in range(3)}
+    large = [span for span in encode(body).tensors if span.name.startswith("w")]
+    assert [span.start % 4096 for span in large] == [2048] * 3
+
+
+def test_a_small_frame_is_not_filled_up_to_a_page() -> None:
+    assert encode(np.ones(10)).size < 512
+
+
 def test_chunks_are_views_of_contiguous_arrays() -> None:
     array = np.arange(1000, dtype="f4")
     header, chunk = encode({"a": array}).chunks()

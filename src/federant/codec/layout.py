@@ -17,6 +17,15 @@ from federant.codec.limits import DEFAULT_LIMITS, Limits
 ALIGNMENT = 64
 """The tensors begin at a multiple of this many bytes, a cache line."""
 
+_PAGE_BYTES = 4096
+_LARGE_BYTES = 1 << 18
+"""From so many on, the tensors begin in the middle of a page.
+
+A program's own large arrays begin near the start of one. Between two addresses that differ by a
+little more than a multiple of 4096 an x86 processor copies three times as slowly, as it takes its
+loads to depend on stores that went before ("4K aliasing").
+"""
+
 METADATA = "__metadata__"
 
 LENGTH_BYTES = 8
@@ -87,9 +96,9 @@ def plan_header(
 ) -> tuple[bytes, list[TensorSpan]]:
     """The header and the place of each tensor, in the order in which they lie in the frame.
 
-    Every tensor is aligned to its item size (to the power of two in it): those whose size is a
-    multiple of 64 come first, the rest by descending item size, without gaps, which safetensors
-    refuses. FrameError for a header that no reader would take.
+    Every tensor is aligned to its item size (to the power of two in it): those of whole pages come
+    first, then those whose size is a multiple of 64, the rest by descending item size, without
+    gaps, which safetensors refuses. FrameError for a header that no reader would take.
     """
     order = sorted(tensors.items(), key=_place)
     entries: dict[str, object] = {METADATA: metadata}
@@ -104,7 +113,10 @@ def plan_header(
         offset = stop
     text = _encode_json(entries)
     check_parts(text, limits)
-    length = len(text) + -(LENGTH_BYTES + len(text)) % ALIGNMENT
+    least = LENGTH_BYTES + len(text)
+    length = len(text) + (
+        -least % ALIGNMENT if offset < _LARGE_BYTES else (_PAGE_BYTES // 2 - least) % _PAGE_BYTES
+    )
     header = length.to_bytes(LENGTH_BYTES, "little") + text.encode("ascii").ljust(length)
     spans = []
     start = len(header)
@@ -115,10 +127,10 @@ def plan_header(
     return header, spans
 
 
-def _place(item: tuple[str, Tensor]) -> tuple[bool, int]:
+def _place(item: tuple[str, Tensor]) -> tuple[bool, bool, int]:
     array = item[1].array
-    size = array.itemsize
-    return array.nbytes % ALIGNMENT != 0, -(size & -size)
+    count, size = array.nbytes, array.itemsize
+    return count == 0 or count % _PAGE_BYTES != 0, count % ALIGNMENT != 0, -(size & -size)
 
 
 def header_size(first8: bytes | bytearray | memoryview, limits: Limits = DEFAULT_LIMITS) -> int:
