@@ -142,6 +142,17 @@ def test_a_spool_full_of_frames_in_flight_says_so_and_takes_the_next_after_one_i
     assert fill(writer, bytes(MIB)) == names[0]
 
 
+def test_no_file_is_made_beside_one_of_that_size_in_use_for_who_can_wait_for_it(
+    writer: SpoolWriter,
+) -> None:
+    name = fill(writer, bytes(MIB))
+    with pytest.raises(SpoolFullError, match="1048576 bytes in .* is in use"):
+        writer.lease(MIB, beside=False)
+    assert writer.lease(MIB // 2, beside=False).name != name
+    writer.give_back(name)
+    assert writer.lease(MIB, beside=False).name == name
+
+
 def test_a_frame_larger_than_the_spool_is_refused_for_good(writer: SpoolWriter) -> None:
     with pytest.raises(SpoolLimitError, match=r"5242880 bytes.*raise its limit"):
         writer.lease(4 * MIB + 1)

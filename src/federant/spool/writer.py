@@ -110,9 +110,10 @@ class SpoolWriter:
         with self._lock:
             return frozenset(self._leased)
 
-    def lease(self, size: int) -> SpoolFile:
+    def lease(self, size: int, *, beside: bool = True) -> SpoolFile:
         """A file for one frame of `size` bytes.
 
+        beside=False: SpoolFullError rather than another file of that size beside leased ones.
         Raises SpoolFullError (a give_back will help), SpoolLimitError (nothing will),
         SpoolDiskFullError, SpoolClosedError.
         """
@@ -121,6 +122,8 @@ class SpoolWriter:
             self._check_open()
             file = self._take_idle(wanted)
             if file is None:
+                if not beside and any(each.size == wanted for each in self._leased.values()):
+                    raise SpoolFullError(f"every file of {wanted} bytes in {self.folder} is in use")
                 self._make_room(wanted)
                 self._used += wanted
                 self._made += 1

@@ -18,6 +18,7 @@ from federant.pipe import (
     PipeHandler,
     Topic,
 )
+from federant.pipe.local import departures
 from federant.testing.two_ends import LONG, SHORT, pass_on
 
 WEIGHTS = np.arange(100_000, dtype=np.float32)
@@ -246,3 +247,30 @@ def test_an_id_that_cannot_travel_is_a_type_error(make: MakePipe, msg_id: object
     agent = make(Mode.ACTIVE)
     with pytest.raises(TypeError, match="msg_id must be a str of at most 1000 characters"):
         agent.send(Message.new_request("train", None, msg_id), 0)  # type: ignore[arg-type]
+
+
+def test_a_message_waits_for_the_file_of_one_that_is_still_looked_at(
+    make: MakePipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(departures, "NEW_BYTES_A_SECOND", 1000)
+    passive, active = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    first = pass_on(passive, active, large())
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(passive.send, large(1), LONG)
+        del first
+        received = active.receive(LONG)
+        assert received is not None
+        assert sending.result(LONG) is True
+    np.testing.assert_array_equal(received.data["w"], WEIGHTS + 1)
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_message_gets_a_file_of_its_own_where_one_is_looked_at_for_long(
+    make: MakePipe, tmp_path: Path
+) -> None:
+    passive, active = make(Mode.PASSIVE), make(Mode.ACTIVE)
+    first = pass_on(passive, active, large())
+    second = pass_on(passive, active, large(1))
+    np.testing.assert_array_equal(first.data["w"], WEIGHTS)
+    np.testing.assert_array_equal(second.data["w"], WEIGHTS + 1)
+    assert len(files(tmp_path)) == 2

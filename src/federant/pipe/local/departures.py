@@ -16,6 +16,13 @@ from federant.spool import SpoolClosedError, SpoolFile, SpoolFullError, SpoolWri
 
 logger = logging.getLogger(__name__)
 
+NEW_BYTES_A_SECOND = 3e9
+"""About as fast the kernel makes a new file's pages.
+
+Where a frame of the same size is read just now, a message waits for its file for as long as a new
+one would take: a trainer that is about to let go of its task makes do with one file.
+"""
+
 
 class Departures:
     """Writes each large frame once into a file. All but `lease` under the pipe's lock."""
@@ -34,16 +41,22 @@ class Departures:
             if not connection.ended:
                 self._turns.look()  # a file may have been given back meanwhile
             writer = self._writer_for(connection)
+        patient_until = time.monotonic() + size / NEW_BYTES_A_SECOND
+        if deadline is not None:
+            patient_until = min(patient_until, deadline)
         while writer is not None:
             seen = writer.given_back
+            patient = time.monotonic() < patient_until
             try:
-                return writer.lease(size)
+                return writer.lease(size, beside=not patient)
             except SpoolClosedError:
                 break
             except SpoolFullError as full:
+                until = patient_until if patient else deadline
                 with self._turns.lock:
-                    self._turns.wait(partial(_has_room, writer, seen, msg, connection), deadline)
-                    if writer.given_back == seen or msg.withdrawn or connection.ended:
+                    self._turns.wait(partial(_has_room, writer, seen, msg, connection), until)
+                    none_came = not patient and writer.given_back == seen
+                    if none_came or msg.withdrawn or connection.ended:
                         logger.warning("message not sent pipe=%s reason=%s", self._place, full)
                         break
         return None
