@@ -146,7 +146,7 @@ def test_no_file_is_made_beside_one_of_that_size_in_use_for_who_can_wait_for_it(
     writer: SpoolWriter,
 ) -> None:
     name = fill(writer, bytes(MIB))
-    with pytest.raises(SpoolFullError, match="1048576 bytes in .* is in use"):
+    with pytest.raises(SpoolFullError, match=r"1048576 bytes in .* is in use"):
         writer.lease(MIB, beside=False)
     assert writer.lease(MIB // 2, beside=False).name != name
     writer.give_back(name)
