@@ -25,10 +25,13 @@ def test_the_folder_is_taken_from_the_files_own(tmp_path: Path) -> None:
 
 
 def test_limits_are_a_table_of_the_file(tmp_path: Path) -> None:
-    text = "[limits]\nkeep_free_bytes = 1\nsite_bytes = 2\nconnections = 3\nevents = 4\n"
-    assert load_config(written(tmp_path, text)).limits == Limits(
-        keep_free_bytes=1, site_bytes=2, connections=3, events=4
+    text = (
+        "[limits]\nkeep_free_bytes = 1\nsite_bytes = 2\nconnections = 3\nevents = 4\nmodels = 5\n"
     )
+    assert load_config(written(tmp_path, text)).limits == Limits(
+        keep_free_bytes=1, site_bytes=2, connections=3, events=4, models=5
+    )
+    assert Limits().models is None
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,7 @@ def test_limits_are_a_table_of_the_file(tmp_path: Path) -> None:
         ("folder = 1", "folder: "),
         ("sinks = 1", "sinks must be tables"),
         ("[limits]\nsite_bytes = 0", r"limits\.site_bytes: Input should be greater than"),
+        ("[limits]\nmodels = 0", r"limits\.models: Input should be greater than"),
         ("[limits]\nevents = 0", r"limits\.events: Input should be greater than"),
         ("[limits]\nbytes = 1", r"limits\.bytes: unknown key; .* \[limits\]"),
         ("[[", "cannot read the server's file"),

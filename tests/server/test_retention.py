@@ -131,6 +131,50 @@ def test_a_site_has_its_space_back_when_what_it_sent_is_removed(
     assert space.left("site-1") == 100
 
 
+def rounds_kept(store: Store, job: JobRow) -> list[int]:
+    return [model.round for model in store.models(job.id)]
+
+
+def test_of_a_job_that_has_ended_the_newest_models_and_the_best_by_any_score_are_kept(
+    store: Store, blobs: FolderBlobs, put: Put
+) -> None:
+    accuracies = [0.1, 0.9, 0.3, 0.0, 0.5, 0.6, 0.4, 0.55]
+    # What a round says of the model that it began with is of the round before.
+    starts = [9.0, 9.0, 3.0, 2.0, 1.0, 2.0, 3.0, 4.0]
+    job, _ = job_with_result(store, put, "job")
+    saved = [put(f"model {number}".encode()) for number in range(8)]
+    for number, (accuracy, loss) in enumerate(zip(accuracies, starts, strict=True)):
+        metrics = {"accuracy": accuracy, "note": "x", "initial_metrics": {"loss": loss}}
+        store.save_model(job.id, number, saved[number], metrics)
+    retention = Retention(store, blobs, most_models=2)
+    retention.sweep()
+    assert rounds_kept(store, job) == list(range(8))  # it goes on
+
+    store.set_job_state(job.id, JobState.FINISHED)
+    Retention(store, blobs).sweep()
+    assert rounds_kept(store, job) == list(range(8))  # all, if nobody said otherwise
+    retention.sweep()
+    greatest, least, greatest_loss, least_loss = 1, 3, 0, 3
+    best = {greatest, least, greatest_loss, least_loss}
+    assert rounds_kept(store, job) == sorted(best | {6, 7})
+    kept = rounds_kept(store, job)
+    assert there(blobs, saved) == [number in kept for number in range(8)]
+    retention.sweep()
+    assert rounds_kept(store, job) == kept
+
+
+def test_of_models_without_scores_the_newest_are_kept(
+    store: Store, blobs: FolderBlobs, put: Put
+) -> None:
+    job, _ = job_with_result(store, put, "job")
+    for number in range(5):
+        figures = {"sites": number, "always": 2.0, "what": float("nan")}
+        store.save_model(job.id, number, put(f"model {number}".encode()), figures)
+    store.set_job_state(job.id, JobState.STOPPED)
+    Retention(store, blobs, most_models=2).sweep()
+    assert rounds_kept(store, job) == [3, 4]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -88,7 +88,7 @@ def run_server(
     ):
         blobs = FolderBlobs(place.blobs, keep_free_bytes=limits.keep_free_bytes)
         runner = Runner(store, blobs, wakeups, name=place.server_id)
-        retention = Retention(store, blobs)
+        retention = Retention(store, blobs, most_models=limits.models)
         sinks = Sinks(settings, store, blobs, wakeups)
         revocations = Revocations(store)
         services = Services(

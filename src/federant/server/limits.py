@@ -27,6 +27,8 @@ class Limits(BaseModel):
     """What a site may put that is no task's result; None: a quarter of the disk."""
     events: Annotated[int, Field(ge=1)] = MOST_EVENTS
     """Metrics, texts and images that are kept of a site in one job."""
+    models: Annotated[int | None, Field(ge=1)] = None
+    """Of a job that has ended, so many of the newest are kept, and the best; None: all."""
     connections: Annotated[int, Field(ge=1)] = MOST_CONNECTIONS
     """Open at a time, by one certificate."""
 

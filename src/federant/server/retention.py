@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from federant.server.blobs import BlobNotFoundError, BlobStore
+from federant.server.models_kept import superfluous_rounds
 from federant.server.state import Store
 
 _log = logging.getLogger(__name__)
@@ -47,8 +48,15 @@ class Retention:
     """
 
     def __init__(
-        self, store: Store, blobs: BlobStore, *, idle_seconds: float = IDLE_SECONDS
+        self,
+        store: Store,
+        blobs: BlobStore,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        most_models: int | None = None,
     ) -> None:
+        """``most_models`` of each job that has ended are kept, and the best; None: all."""
+        self._most_models = most_models
         self._store = store
         self._blobs = blobs
         self._idle_seconds = idle_seconds
@@ -95,6 +103,8 @@ class Retention:
             while self._store.purge_some(job_id):
                 if self._stopping.is_set():
                     return 0
+        if self._most_models is not None:
+            self._forget_models(self._most_models)
         self._blobs.clean(_PARTIAL_SECONDS)
         # In this order: what is put or asked for from now on is not idle.
         idle = self._blobs.idle(self._idle_seconds)
@@ -109,6 +119,16 @@ class Retention:
             self._store.forget_blobs(batch)
             removed += sum(self._blobs.remove(each, self._idle_seconds) for each in batch)
         return removed
+
+    def _forget_models(self, most: int) -> None:
+        """Only of jobs that have ended: one that goes on may ask for any of its own."""
+        for job in self._store.jobs():
+            if job.state.ended and not self._stopping.is_set():
+                rounds = superfluous_rounds(self._store.models(job.id), most)
+                for at in range(0, len(rounds), _BATCH):
+                    self._store.forget_models(job.id, rounds[at : at + _BATCH])
+                if rounds:
+                    _log.info("models removed job=%s count=%d", job.id, len(rounds))
 
     def _size(self, digest: str) -> int:
         """In bytes, without asking for the blob: who asks needs it."""

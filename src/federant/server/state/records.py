@@ -37,6 +37,10 @@ def models_of(tx: Transaction, job_id: str) -> list[ModelRow]:
     return [_model(row) for row in tx.conn.execute(found).mappings()]
 
 
+def forget_models(tx: Transaction, job_id: str, rounds: Collection[int]) -> None:
+    tx.conn.execute(delete(models).where(models.c.job_id == job_id, models.c.round.in_(rounds)))
+
+
 def put_blob(tx: Transaction, owner: str, blob: BlobRef) -> None:
     if not has_put(tx, owner, blob.digest):
         tx.conn.execute(

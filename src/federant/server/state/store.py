@@ -358,6 +358,11 @@ class Store:
         with self._database.write() as tx:
             records.save_model(tx, job_id, number, blob, metrics or {})
 
+    def forget_models(self, job_id: str, rounds: Collection[int]) -> None:
+        """Keep the models of these rounds no more; some hundreds at a time."""
+        with self._database.write() as tx:
+            records.forget_models(tx, job_id, rounds)
+
     def models(self, job_id: str) -> list[ModelRow]:
         """The job's models by round."""
         with self._database.read() as tx:
