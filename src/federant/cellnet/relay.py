@@ -10,11 +10,9 @@ import logging
 import secrets
 import ssl
 import threading
-import time
 from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
@@ -35,7 +33,8 @@ from federant.cellnet.dial import (
 from federant.cellnet.errors import CellProtocolError, CellRefused
 from federant.cellnet.guests import MOST_OF_AGENT, MOST_OF_SITE, Guest, Guests
 from federant.cellnet.names import End, Fqcn
-from federant.link.identity import Identity, Role
+from federant.cellnet.seats import Seat, Seats
+from federant.link.identity import Role
 from federant.pipe.cell.address import PATH
 
 _log = logging.getLogger(__name__)
@@ -54,36 +53,6 @@ _of_library = logging.getLogger(f"{__name__}.websockets")
 _of_library.setLevel(logging.CRITICAL + 1)
 
 
-@dataclass(slots=True, eq=False)
-class _Seat:
-    """A cell that has joined."""
-
-    fqcn: Fqcn
-    join: words.Join
-    connection: ServerConnection
-    identity: Identity | None
-    since: float = field(default_factory=time.time)
-    answers: asyncio.Queue[bool] = field(default_factory=lambda: asyncio.Queue(1))
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def tell(self, said: words.Words) -> None:
-        try:
-            await self.connection.send(words.to_text(said))
-        except ConnectionClosed:
-            return  # its own task sees that too
-
-    async def end(self) -> None:
-        """Close the connection, also one whose other end takes nothing any more."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self.connection.close()
-        self.connection.transport.abort()
-
-    def __str__(self) -> str:
-        opened = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.join.since))
-        return f"process {self.join.pid} on {self.join.host} since {opened}"
-
-
 class Relay:
     """Runs in one event loop."""
 
@@ -91,7 +60,7 @@ class Relay:
         """`site`: whose relay it is; empty for one of many sites."""
         self.site = site
         self._admission = admission
-        self._seats: dict[tuple[Fqcn, str], _Seat] = {}
+        self._seats = Seats()
         self._guests = Guests()
         self._partings: set[asyncio.Task[None]] = set()
 
@@ -163,7 +132,7 @@ class Relay:
                 said = _join_in(await connection.recv(decode=True))
             name = said.fqcn
             identity = self._admission.identity_of(connection)
-            seat = _Seat(Fqcn.parse(said.fqcn), said, connection, identity)
+            seat = Seat(Fqcn.parse(said.fqcn), said, connection, identity)
             self._admission.check(seat.fqcn, identity)
             await self._sit_down(seat)
         except ConnectionClosed as error:
@@ -182,18 +151,17 @@ class Relay:
         finally:
             await self._stand_up(seat)
 
-    async def _pass_on(self, seat: _Seat) -> None:
+    async def _pass_on(self, seat: Seat) -> None:
         """Hands the cell's messages to the other one, as fast as that takes them."""
-        key = (seat.fqcn, seat.join.channel)
         async for message in seat.connection:
-            if self._seats.get(key) is not seat:
+            if seat not in self._seats:
                 return  # it is being sent away, and may still say much
             if isinstance(message, str):
                 said = words.from_text(message)
                 if isinstance(said, words.Holding) and not seat.answers.full():
                     seat.answers.put_nowait(said.alive)
                 continue
-            other = self._other(seat)
+            other = self._seats.other(seat)
             if other is not None:
                 try:
                     await other.connection.send(message)
@@ -208,7 +176,7 @@ class Relay:
             task.add_done_callback(self._partings.discard)
 
     async def _send_away(self, guest: Guest) -> None:
-        seat = next((each for each in self._seats.values() if each.connection is guest), None)
+        seat = next((each for each in self._seats if each.connection is guest), None)
         try:
             self._admission.identity_of(guest)
         except CellRefused as error:
@@ -225,40 +193,46 @@ class Relay:
 
     # -- who is there ------------------------------------------------------------------------------
 
-    def _other(self, seat: _Seat) -> _Seat | None:
-        return self._seats.get((seat.fqcn.opposite, seat.join.channel))
-
-    async def _sit_down(self, seat: _Seat) -> None:
-        key = (seat.fqcn, seat.join.channel)
-        while (holder := self._seats.get(key)) is not None:
-            if holder.join.instance != seat.join.instance:
-                await self._require_gone(holder, seat)
-            if self._seats.get(key) is holder:
-                del self._seats[key]
-                await holder.end()
-        self._seats[key] = seat
+    async def _sit_down(self, seat: Seat) -> None:
+        while (rival := self._rival(seat)) is not None:
+            if rival.join.instance != seat.join.instance:
+                await self._require_gone(rival, seat)
+            if self._seats.remove(rival):
+                await rival.end()
+        self._seats.put(seat)
         if isinstance(seat.connection, Guest):
             self._guests.joined(seat.connection)
         _log.info("cell joined fqcn=%s channel=%s who=%s", seat.fqcn, seat.join.channel, seat)
         await seat.tell(words.Joined(seat.fqcn.site))
-        other = self._other(seat)
+        await self._bring_together(seat)
+        if seat.fqcn.end is End.JOB:
+            await self._turn_away_others(seat)
+
+    def _rival(self, seat: Seat) -> Seat | None:
+        """CellRefused if the client job that is there serves a job that is not that agent's."""
+        job = self._seats.job_of(seat)
+        if job is not None:
+            self._admission.check_job(seat.identity, job.join.job)
+        return self._seats.rival(seat)
+
+    async def _bring_together(self, seat: Seat) -> None:
+        other = self._seats.other(seat)
         if other is not None:
-            await self._bring_together(seat, other)
+            meeting = 1 + secrets.randbelow((1 << 63) - 1)
+            await seat.tell(words.Met(other.join.instance, meeting))
+            await other.tell(words.Met(seat.join.instance, meeting))
 
-    async def _bring_together(self, seat: _Seat, other: _Seat) -> None:
-        agent, job = (seat, other) if seat.fqcn.end is End.AGENT else (other, seat)
-        try:
-            self._admission.check_job(agent.identity, job.join.job)
-        except CellRefused as error:
-            self._log_denial(agent.connection, str(agent.fqcn), str(error))
-            await agent.tell(words.Refused(error.code.value, str(error)))
-            await agent.end()
-            return
-        meeting = 1 + secrets.randbelow((1 << 63) - 1)
-        await seat.tell(words.Met(other.join.instance, meeting))
-        await other.tell(words.Met(seat.join.instance, meeting))
+    async def _turn_away_others(self, job: Seat) -> None:
+        """Agents that have waited there for another job."""
+        for agent in self._seats.agents_of(job):
+            try:
+                self._admission.check_job(agent.identity, job.join.job)
+            except CellRefused as error:
+                self._log_denial(agent.connection, str(agent.fqcn), str(error))
+                await agent.tell(words.Refused(error.code.value, str(error)))
+                await agent.end()
 
-    async def _require_gone(self, holder: _Seat, seat: _Seat) -> None:
+    async def _require_gone(self, holder: Seat, seat: Seat) -> None:
         """CellRefused if the one that has the name lives; else returns when it has left."""
         while not holder.answers.empty():  # what it said without being asked
             holder.answers.get_nowait()
@@ -285,15 +259,14 @@ class Relay:
         except TimeoutError:
             _log.warning("leaving cell dropped fqcn=%s who=%s", holder.fqcn, holder)
 
-    async def _stand_up(self, seat: _Seat) -> None:
-        key = (seat.fqcn, seat.join.channel)
+    async def _stand_up(self, seat: Seat) -> None:
         seat.gone.set()
-        if self._seats.get(key) is seat:
-            del self._seats[key]
+        other = self._seats.other(seat) if seat in self._seats else None
+        if self._seats.remove(seat):
             _log.info("cell left fqcn=%s channel=%s", seat.fqcn, seat.join.channel)
-            other = self._other(seat)
-            if other is not None:
-                await other.tell(words.Alone())
+        if other is not None:
+            await other.tell(words.Alone())
+            await self._bring_together(other)  # with another agent, if one waits
 
     def _log_denial(self, connection: ServerConnection, name: str, reason: str) -> None:
         host, port = (connection.remote_address or ("?", 0))[:2]
