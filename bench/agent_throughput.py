@@ -12,9 +12,9 @@ does is the task's name:
     in_place  adds one to every value of the task where it lies, and sends it back
 
 Models have 10 arrays; one more has 1,000 of 10 KB. Memory is the most that was resident at each
-end, and PSS of all processes at one time, in which pages that they share count once: in MB and in
-models. It is looked at in round trips of their own. Both ends have a model of their own, and one
-travels each way: 4 models are what it takes.
+end, and PSS of all processes at one time, in which pages that they share count once; also, in
+models, how much more that is than before the first of them was sent: the least is 2, one each way.
+It is looked at in round trips of their own.
 
     python bench/agent_throughput.py [--megabytes 1 10 100 1000 4000] [--json FILE]
         [--pipes LocalPipe FilePipe CellPipe MemoryPipe] [--repeats 7] [--folder DIR]
@@ -105,6 +105,7 @@ class Measurement:
         self._size = size
         self._copies = copies
         rig.round_trip(DXO(DataKind.WEIGHTS, make_model(0)).to_shareable(), "read")
+        self._before = MostTogether(os.getpid(), proportional).now()
 
     def row(self, manner: str, repeats: int) -> Row:
         pids = [os.getpid(), *([self._rig.trainer_pid] if self._rig.trainer_pid else [])]
@@ -125,7 +126,7 @@ class Measurement:
             "site MB": most(pids[0]),
             "trainer MB": most(pids[1]) if len(pids) > 1 else None,
             "PSS MB": together.megabytes,
-            "in models": round(together.megabytes * MB / self._size, 1),
+            "more, in models": round((together.megabytes - self._before) * MB / self._size, 1),
         }
 
     def _milliseconds(self, manner: str) -> float:

@@ -3,7 +3,7 @@
 Server and site are processes on hosts of their own, in network namespaces; the line has a rate
 (``tc tbf``), and while it is cut nobody is told. Needs root.
 
-    python bench/chaos.py [--mb 200] [--rate 20mbit] [--cut 60]
+    python bench/chaos.py [--mb 200] [--rate 20mbit] [--cut 60] [--json FILE]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from federant.link.http import CHUNK_BYTES
 from federant.link.kit import Kit, load_kit
 from federant.provision import make_federation
 from federant.testing.network import Network, why_not
+from report_rig import Row, add_options, report
 
 SITE = "site-1"
 PORT = 8750
@@ -52,7 +53,7 @@ def be_a_site(kit: Kit, size: int) -> None:
     print(json.dumps({"digest": blob.digest, "failed": failed}))
 
 
-def run(folder: Path, size: int, rate: str, cut_seconds: float) -> dict[str, object]:
+def run(folder: Path, size: int, rate: str, cut_seconds: float) -> Row:
     with Network(["server", SITE]) as network:
         host = network.address("server")
         kits = make_federation(folder / "kits", host=host, port=PORT, hosts=[host], sites=[SITE])
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--cut", type=float, default=60.0)
     parser.add_argument("--be-a-site", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--bytes", type=int, help=argparse.SUPPRESS)
+    add_options(parser)
     args = parser.parse_args()
     if args.be_a_site:
         be_a_site(load_kit(args.be_a_site), args.bytes)
@@ -98,7 +100,7 @@ def main() -> None:
         print(f"not run: {reason}")
         return
     with tempfile.TemporaryDirectory(prefix="federant-bench-") as folder:
-        print(json.dumps(run(Path(folder), args.mb * MB, args.rate, args.cut)))
+        report([run(Path(folder), args.mb * MB, args.rate, args.cut)], args.json)
 
 
 if __name__ == "__main__":

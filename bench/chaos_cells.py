@@ -4,14 +4,13 @@ Site and node are hosts of their own, in network namespaces; the node's line has
 tbf``), and while it is cut nobody is told. With --move the node has another address from then on
 instead. Counted is what was sent again. Needs root.
 
-    python bench/chaos_cells.py [--mb 200] [--rate 20mbit] [--cut 60 | --move]
+    python bench/chaos_cells.py [--mb 200] [--rate 20mbit] [--cut 60 | --move] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from federant.link.kit import load_kit
 from federant.pipe import CellPipe, Message, Mode, PeerGoneError
 from federant.provision import make_federation
 from federant.testing.network import Network, why_not
+from report_rig import Row, add_options, report
 
 SITE = "site-1"
 AGENT = "gpu-7"
@@ -71,7 +71,7 @@ def be_the_node(kit: Path, host: str, size: int) -> None:
     print(hashlib.sha256(values).hexdigest())
 
 
-def run(folder: Path, size: int, rate: str, cut_seconds: float) -> dict[str, object]:
+def run(folder: Path, size: int, rate: str, cut_seconds: float) -> Row:
     """With no seconds the node moves."""
     with Network(["site", "node"]) as network:
         kits = make_federation(folder / "kits", sites=[SITE], agents=[(SITE, AGENT)])
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--kit", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--host", help=argparse.SUPPRESS)
     parser.add_argument("--bytes", type=int, help=argparse.SUPPRESS)
+    add_options(parser)
     args = parser.parse_args()
     if args.be == "site":
         be_the_site(args.kit)
@@ -121,7 +122,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="federant-bench-") as folder:
         said = run(Path(folder), args.mb * MB, args.rate, 0.0 if args.move else args.cut)
-        print(json.dumps(said))
+        report([said], args.json)
 
 
 if __name__ == "__main__":

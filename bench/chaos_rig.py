@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from federant.testing.network import Network
+from report_rig import Row
 
 MB = 1_000_000
 HEADERS = 0.06
@@ -20,7 +21,7 @@ def disturb(
     size: int,
     sender: subprocess.Popen[str],
     disturbance: Callable[[], None],
-) -> dict[str, object]:
+) -> Row:
     """Disturb what the host sends once half of `size` bytes have gone; wait for the sender's end.
 
     Gives what was sent on the host's line: ``sent_again_at_most`` is what went beyond the size and

@@ -4,7 +4,7 @@ Each package gets an environment of its own, made with pip. The import is held a
 numpy, on which the core stands, in the same run: a ratio of 1 would mean that the agent's side
 costs nothing of its own.
 
-    python bench/install.py [--peers nvflare==2.7.3 flwr==1.42.0] [--repeats 9]
+    python bench/install.py [--peers nvflare==2.7.3 flwr==1.42.0] [--repeats 9] [--json FILE]
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from report_rig import Row, add_options, report
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOOLS = ("pip", "setuptools", "wheel", "_distutils_hack", "pkg_resources")
@@ -91,16 +93,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", nargs="*", default=[], help="requirements, as pip takes them")
     parser.add_argument("--repeats", type=int, default=9)
+    add_options(parser)
     args = parser.parse_args()
-    print(f"{'installed':<20}{'packages':>9}{'MB':>8}{'import s':>10}{'x numpy':>9}")
+    rows: list[Row] = []
     for number, requirement in enumerate((str(CHECKOUT), *args.peers)):
         with tempfile.TemporaryDirectory(prefix="federant-bench-") as folder:
             cost = measure(requirement, Path(folder) / str(number), args.repeats)
-        name = "federant (core)" if requirement == str(CHECKOUT) else requirement
-        print(
-            f"{name:<20}{cost.packages:>9}{cost.megabytes:>8.0f}{cost.import_seconds:>10.3f}"
-            f"{cost.import_seconds / cost.numpy_seconds:>9.2f}"
+        rows.append(
+            {
+                "installed": "federant (core)" if not number else requirement,
+                "packages": cost.packages,
+                "MB": round(cost.megabytes),
+                "import s": round(cost.import_seconds, 3),
+                "x numpy": round(cost.import_seconds / cost.numpy_seconds, 2),
+            }
         )
+    report(rows, args.json)
 
 
 if __name__ == "__main__":

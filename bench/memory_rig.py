@@ -57,13 +57,15 @@ class MostTogether:
         self._over.set()
         self._thread.join()
 
+    def now(self) -> float:
+        family = [self._process, *self._process.children(recursive=True)]
+        return sum(self._count(each.pid) for each in family)
+
     def _look(self) -> None:
         while not self._over.wait(self._seconds):
             # One that ends meanwhile has no files any more: the next look does without it.
             with suppress(psutil.NoSuchProcess, OSError, LookupError):
-                family = [self._process, *self._process.children(recursive=True)]
-                together = sum(self._count(each.pid) for each in family)
-                self.megabytes = max(self.megabytes, together)
+                self.megabytes = max(self.megabytes, self.now())
 
 
 def _megabytes(file: Path, name: str) -> float:

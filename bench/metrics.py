@@ -5,7 +5,7 @@ same run: a list's append, which is what the machine allows, and, where tensorbo
 the event file writer that a script without federation would use. Then what a site's events cost on
 the rest of their way: over HTTP into a real server's database.
 
-    python bench/metrics.py [--calls 20000] [--seconds 3]
+    python bench/metrics.py [--calls 20000] [--seconds 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from federant.link.operator import connect
 from federant.pipe import LocalPipe, Mode
 from federant.site.events import EventSender
 from federant.site.metrics import MetricRelay
+from report_rig import Row, add_options, report
 
 Log = Callable[[str, float, int], object]
 
@@ -176,10 +177,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each loop")
     parser.add_argument("--relay", type=Path, help=argparse.SUPPRESS)
+    add_options(parser)
     options = parser.parse_args()
     if options.relay is not None:
         be_the_relay(options.relay)
         return
+    report(list(measure(options.calls, options.seconds)), options.json)
+
+
+def measure(calls: int, seconds: float) -> Iterator[Row]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         agent = stack.enter_context(agent_and_relay(folder / "pipe"))
@@ -193,22 +199,41 @@ def main() -> None:
         if local is not None:
             ways["tensorboard's event file"] = local
         agent.flush_metrics(PATIENCE)
-        print(f"{'microseconds a call':<42}{'median':>10}{'p99':>10}")
         for pace, words in ((0.0, "one after the other"), (PACE_SECONDS, "1,000 a second")):
             for name, log in ways.items():
-                taken = cost(log, options.calls if not pace else min(options.calls, 2000), pace)
+                taken = cost(log, calls if not pace else min(calls, 2000), pace)
                 median, tail = np.percentile(taken, [50, 99]) * 1e6
-                print(f"{f'{name}, {words}':<42}{median:>10.1f}{tail:>10.1f}")
+                yield row(f"a call, {words}", name, us=float(median), tail=float(tail))
                 agent.flush_metrics(PATIENCE)
-        print(f"{'a numpy loop that logs':<42}{'records/s':>10}{'slower by':>10}{'more CPU':>10}")
         for every, words in ((PACE_SECONDS, "1,000 a second"), (0.0, "each step")):
             for name, log in ways.items():
-                rate, clock, cpu = slowdown(options.seconds, log, every)
-                print(f"{f'{name}, {words}':<42}{rate:>10.0f}{clock:>10.1%}{cpu:>10.1%}")
+                rate, clock, cpu = slowdown(seconds, log, every)
+                yield row(f"a numpy loop, {words}", name, rate=rate, slower=clock, cpu=cpu)
                 agent.flush_metrics(PATIENCE)
     with tempfile.TemporaryDirectory() as folder:
-        rate = through_the_server(Path(folder) / "server", options.calls)
-        print(f"{'from a site into the server (events/s)':<42}{rate:>10.0f}")
+        rate = through_the_server(Path(folder) / "server", calls)
+        yield row("from a site into the server", "EventSender", rate=rate)
+
+
+def row(
+    what: str,
+    by: str,
+    *,
+    us: float | None = None,
+    tail: float | None = None,
+    rate: float | None = None,
+    slower: float | None = None,
+    cpu: float | None = None,
+) -> Row:
+    return {
+        "what": what,
+        "by": by,
+        "median us": None if us is None else round(us, 1),
+        "99th percentile": None if tail is None else round(tail, 1),
+        "records/s": None if rate is None else round(rate),
+        "% slower": None if slower is None else round(100 * slower, 1),
+        "% more CPU": None if cpu is None else round(100 * cpu, 1),
+    }
 
 
 if __name__ == "__main__":
