@@ -25,6 +25,7 @@ from .operator import operator_router
 from .revocations import revocation_router
 from .services import Services
 from .status import status_router
+from .tasks import task_router
 
 
 def create_app(services: Services) -> FastAPI:
@@ -44,7 +45,8 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Gated, gate=Gate(services.federation, revocations, services.holders))
     app.add_middleware(CallLog)
     errors.install(app)
-    app.include_router(link_router(services, space))
+    app.include_router(link_router(services))
+    app.include_router(task_router(services, space))
     app.include_router(blob_router(services, space))
     app.include_router(operator_router(services, retention))
     app.include_router(operator_blob_router(services))

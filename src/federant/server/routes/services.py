@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from federant.link.certificate import CertificateFacts
-from federant.link.messages import JobSpec
+from federant.link.messages import BlobRef, JobSpec
 from federant.server.blobs import BlobStore
 from federant.server.door.holders import Holders
 from federant.server.door.revocations import Revocations
@@ -74,3 +74,8 @@ class Services:
     """Of one site in one job; None: as many as it likes."""
     stalled_seconds: float = 60.0
     """A transfer from which no byte came for that long is given up; what came of it is kept."""
+
+    def has_whole(self, site: str, blob: BlobRef) -> bool:
+        """Whether the blob is there, and the site has sent it or was given it in a task."""
+        there = self.blobs.size(blob.digest) == blob.size
+        return there and self.store.has_blob(site, blob.digest)
