@@ -18,6 +18,7 @@ from federant.link.messages import (
     SiteState,
 )
 from federant.server.blobs import FolderBlobs
+from federant.server.retention import Retention
 from federant.server.routes.services import Services
 from federant.server.state import JobRow, NewTask, Store, TaskState, task_id
 from federant.server.wakeups import Wakeups
@@ -144,6 +145,25 @@ def test_an_ended_job_that_is_known_as_ended_is_no_news(
 def test_a_job_that_the_server_does_not_know_has_ended(link: Link) -> None:
     (told,) = link("site-1").next_jobs({"lost": SiteJobState.RUNNING}, LONG)
     assert (told.job_id, told.state) == ("lost", SiteJobState.ENDED)
+
+
+def test_to_a_site_that_was_away_a_job_that_was_deleted_has_ended(
+    link: Link, store: Store, blobs: FolderBlobs, job: JobRow
+) -> None:
+    site = link("site-1")
+    store.set_job_state(job.id, JobState.STOPPED)
+    Retention(store, blobs).delete_job(job.id)
+    (told,) = site.next_jobs({job.id: SiteJobState.RUNNING}, LONG)
+    assert (told.job_id, told.state) == (job.id, SiteJobState.ENDED)
+    late = Event(id="e", kind="METRIC", tag="loss", value=1.0)
+    for call in (
+        lambda: site.next_task(job.id, "holder"),
+        lambda: site.add_events(job.id, [late]),
+        lambda: site.report_site_state(job.id, SiteState.ENDED),
+    ):
+        with pytest.raises(LinkRefused, match="was deleted on") as refused:
+            call()
+        assert refused.value.code == ErrorCode.NOT_FOUND
 
 
 def test_a_site_that_refuses_a_job_says_why(link: Link, store: Store, job: JobRow) -> None:
