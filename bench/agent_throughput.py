@@ -37,9 +37,10 @@ import federant.client
 from exchange_rig import Rig, over_cell_pipe, over_file_pipe, over_local_pipe, over_memory_pipe
 from federant.client import FlareAgent
 from federant.exchange import DXO, DataKind
-from memory_rig import MostTogether, forget_most, most, proportional
+from memory_rig import forget_most, most, proportional
 from model_rig import ARRAYS, MB, Model, make_model, read, size_text
 from report_rig import Row, add_options, report
+from together_rig import MostTogether
 
 WARM_UP = 2
 LOOKS = 3

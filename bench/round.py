@@ -28,10 +28,10 @@ import psutil
 import federant
 import superlink_rig
 from federant.demo import LocalFederation
-from memory_rig import MostTogether
 from model_rig import MB, make_model, size_text
 from peer_rig import FLOWER, PeerMissing, python_of
 from report_rig import Row, add_options, report
+from together_rig import MostTogether
 
 PATIENCE = 600.0
 

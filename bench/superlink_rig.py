@@ -9,8 +9,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from memory_rig import MostTogether
 from peer_rig import PeerProcess, free_port
+from together_rig import MostTogether
 
 PATIENCE = 600.0
 APP = """
