@@ -188,6 +188,22 @@ def test_a_second_live_agent_of_one_id_is_told_who_holds_it(new_cell_pipe: NewPi
     second.open(TASK)
 
 
+def test_an_agent_whose_cell_stalls_while_another_asks_for_its_id_keeps_it(
+    new_cell_pipe: NewPipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = new_cell_pipe(Mode.ACTIVE), new_cell_pipe(Mode.ACTIVE)
+    first.open(TASK)
+    os.kill(first.cell_pid, signal.SIGSTOP)
+    try:
+        second.open(TASK)
+    finally:
+        os.kill(first.cell_pid, signal.SIGCONT)
+    assert f"is held by process {os.getpid()}" in caplog.text
+    assert "whose cell does not answer just now" in caplog.text
+    with pytest.raises(PipeBusyError):
+        second.reach_relay(LONG)
+
+
 def test_an_agent_with_a_cell_pipe_serves_a_client_job(
     new_cell_pipe: NewPipe, plain_relay: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def test_one_that_asks_without_end_and_takes_no_answer_is_dropped(
 @pytest.mark.parametrize(
     ("lane", "piece", "why"),
     [
-        (Lane.EXPRESS, Piece(1, What.END), "a END piece came in the express lane"),
+        (Lane.EXPRESS, Piece(1, What.END), "a piece END came in the express lane"),
         (
             Lane.BULK,  # else it would be taken for a clean end
             of_end(1, clean=True).after(2**64 - 1),
@@ -157,3 +158,25 @@ def test_one_that_says_what_cannot_be_is_dropped(
 ) -> None:
     hostile.put(lane, piece)
     assert is_dropped(why)
+
+
+def test_one_that_opens_sessions_without_end_is_no_hindrance_to_the_next_agent(
+    job: CellPipe, hostile: HostileAgent, new_cell_pipe: NewPipe
+) -> None:
+    for number in range(2, 102):
+        hostile.put(Lane.EXPRESS, Piece(number, What.OPEN))
+    hostile.hear_packets(Lane.BULK, 50)  # the ends of those for which nobody has dialled
+    hostile.close()
+    agent = new_cell_pipe(Mode.ACTIVE)
+    agent.open(TASK)
+
+    def next_number() -> int:
+        while True:
+            with suppress(PeerGoneError):
+                return int(receive(job).data["number"])
+
+    served = in_thread(next_number)
+    while not served.done():
+        with suppress(PeerGoneError):
+            agent.send(request(7), 1.0)
+    assert served.result(LONG) == 7

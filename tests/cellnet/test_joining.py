@@ -179,7 +179,7 @@ def test_a_relay_that_is_not_there_is_told_once_it_was_waited_for(
         port = deaf.getsockname()[1]
         kit = dialling(kits.agents["site-1.gpu-7"], f"https://127.0.0.1:{port}")
         told = refusal_of(kit, heartbeat_timeout=1.0)
-    assert f"no relay was reached within 1 s: wss://127.0.0.1:{port}/cell: " in told
+    assert f"no relay was reached within 1 s: https://127.0.0.1:{port}: " in told
     assert "no relay answers there" in told
     assert f"Its address, {kit.relay}, stands in {kit.folder / 'kit.toml'}" in told
 

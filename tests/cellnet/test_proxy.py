@@ -136,7 +136,7 @@ def test_a_proxy_that_does_not_let_the_agent_through_is_told(
     with ConnectProxy(refuse=403) as proxy:
         use(proxy, monkeypatch)
         pipe = new_cell_pipe(Mode.ACTIVE, far_url, agent_kit, token="gpu-7")
-        with pytest.raises(PipeRefusedError, match="does not let this machine reach wss://relay"):
+        with pytest.raises(PipeRefusedError, match="does not let this machine reach https://relay"):
             pipe.open(TASK)
 
 
@@ -153,7 +153,7 @@ def test_a_relay_that_the_proxy_does_not_reach_may_come_back(
         pipe = new_cell_pipe(Mode.ACTIVE, url, agent_kit, token="gpu-7")
         pipe.open(TASK)
         pipe.close()
-    assert f"did not reach wss://{HOST}:{closed_port}/cell (502)" in caplog.text
+    assert f"did not reach https://{HOST}:{closed_port} (502)" in caplog.text
 
 
 def test_a_proxy_that_does_not_answer_is_told(

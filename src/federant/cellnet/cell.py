@@ -40,6 +40,7 @@ from federant.cellnet.owner_side import OwnerSide
 from federant.cellnet.pieces import What, of_sweep
 from federant.cellnet.tunnel import Lane, Moved, Packet, Tunnel
 from federant.pipe import Mode
+from federant.pipe.cell.address import root_of
 from federant.pipe.local.place import Place
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Cell:
 
     def __init__(self, order: Order, owner: OwnerProcess) -> None:
         self._order = order
+        self._root = root_of(order.url)
         self._owner = owner
         mode = Mode(order.mode)
         self._fqcn = Fqcn(order.site, order.agent_id, End.of(mode))
@@ -128,7 +130,8 @@ class Cell:
                     pause = _FIRST_RETRY
                     await self._converse(relay)
             except CellRefused as error:
-                if not self._joined or self._fqcn.end is End.AGENT:
+                is_over = not self._joined or self._fqcn.end is End.AGENT
+                if is_over and error.code is not words.Refusal.UNANSWERED:
                     self._owner.tell("refused", code=error.code.value, text=str(error))
                     return 3
                 # A site that is revoked goes on trying, and may be given another certificate.
@@ -140,10 +143,10 @@ class Cell:
                     return 3
                 _log.warning("no relay fqcn=%s error=%s", self._fqcn, error)
             except RevokedError as error:
-                if self._drop_peer("peer revoked", "revoked", f"{self._order.url}: {error}"):
+                if self._drop_peer("peer revoked", "revoked", f"{self._root}: {error}"):
                     return 3
             except SealBrokenError as error:
-                text = f"{self._order.url}: {error}; ask who runs that relay"
+                text = f"{self._root}: {error}; ask who runs that relay"
                 if self._drop_peer("seal broken", "broken", text):
                     return 3
             except CellProtocolError as error:
@@ -198,12 +201,12 @@ class Cell:
         try:
             answer = await asyncio.wait_for(relay.recv(), ANSWER_SECONDS)
         except TimeoutError as error:
-            raise CellError(f"{order.url}: the relay does not answer") from error
+            raise CellError(f"{self._root}: the relay does not answer") from error
         said = _words(answer)
         if isinstance(said, words.Refused):
             raise _refusal(said)
         if not isinstance(said, words.Joined):
-            raise NoRelayError(f"{order.url}: no relay of federant answers there")
+            raise NoRelayError(f"{self._root}: no relay of federant answers there")
         self._joined = True
         self._connection = relay
         self._owner.tell("joined")
@@ -252,13 +255,13 @@ class Cell:
             else:
                 await self._obey(relay, _words(message))
             self._note()
-        raise CellError(f"{self._order.url}: the relay has closed the connection")
+        raise CellError(f"{self._root}: the relay has closed the connection")
 
     async def _notice_move(self, relay: ClientConnection) -> None:
         address = relay.local_address
         await own_address.lost(address)
         raise CellError(
-            f"{self._order.url}: this machine has the address {address[0]} no more, from which the "
+            f"{self._root}: this machine has the address {address[0]} no more, from which the "
             "connection goes out"
         )
 

@@ -23,6 +23,7 @@ from websockets.typing import Subprotocol
 from federant.cellnet import words
 from federant.cellnet.errors import CellError, CellRefused, NoRelayError
 from federant.cellnet.tunnel import PACKET_BYTES
+from federant.pipe.cell.address import root_of
 
 if TYPE_CHECKING:
     from federant.link.proxy import Proxy
@@ -56,6 +57,7 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
 
     Through the proxy that the environment names (https_proxy, no_proxy), if it names one.
     """
+    root = root_of(url)
     context, proxy = None, None
     if kit:
         # Not needed without TLS, and not quick to import.
@@ -63,7 +65,7 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
         from federant.link.proxy import proxy_for
 
         try:
-            context, proxy = _context(Path(kit)), proxy_for(url)
+            context, proxy = _context(Path(kit)), proxy_for(root)
         except LinkError as error:
             raise NoRelayError(str(error)) from error
     try:
@@ -82,11 +84,11 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
         ) as connection:
             if connection.subprotocol != words.SUBPROTOCOL:
                 raise NoRelayError(
-                    f"{url}: what answers there speaks WebSocket and is no relay of federant; "
+                    f"{root}: what answers there speaks WebSocket and is no relay of federant; "
                     "check root_url"
                 )
             if kit:
-                _require_relay(connection, Path(kit), site, url)
+                _require_relay(connection, Path(kit), site, root)
                 _notice_deaths(connection)
             try:
                 yield connection
@@ -97,13 +99,13 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
     except CellError:
         raise
     except ConnectionClosed as error:
-        _raise_untrusted(error, kit, url)
-        raise CellError(f"{url}: the connection to the relay is gone: {error}") from error
+        _raise_untrusted(error, kit, root)
+        raise CellError(f"{root}: the connection to the relay is gone: {error}") from error
     except InvalidStatus as error:
         status = error.response.status_code
         text = bytes(error.response.body or b"")[:500].decode(errors="replace").strip()
         server = error.response.headers.get("Server", "a server without a name")
-        said = f"{url}: {server} answered with HTTP {status} {text!r}"
+        said = f"{root}: {server} answered with HTTP {status} {text!r}"
         if status in _AWAY:
             raise CellError(f"{said}: the relay behind it is away") from error
         if status == _TOO_MANY:
@@ -115,26 +117,26 @@ async def dialled(url: str, kit: str, site: str) -> AsyncIterator[ClientConnecti
             "relay ([relay] in the site's file), or of the server if that has one"
         ) from error
     except (InvalidMessage, EOFError) as error:
-        _raise_untrusted(error, kit, url)
+        _raise_untrusted(error, kit, root)
         if isinstance(error.__cause__, EOFError):
             # A relay that is being started again does so too; one that refuses says so by TLS.
             raise CellError(
-                f"{url}: what answers there hung up without a word; is it the site's relay, and "
+                f"{root}: what answers there hung up without a word; is it the site's relay, and "
                 f"does it speak TLS{'' if kit else ' only'}? check root_url"
             ) from error
         raise NoRelayError(
-            f"{url}: what answers there speaks no HTTP, or another kind of it "
+            f"{root}: what answers there speaks no HTTP, or another kind of it "
             f"({error.__cause__ or error}); check scheme and port of root_url"
         ) from error
     except (InvalidHandshake, WebSocketException) as error:
-        _raise_untrusted(error, kit, url)
-        _raise_of_proxy(error, proxy, url)
-        raise CellError(f"{url}: no connection to the relay: {error}") from error
+        _raise_untrusted(error, kit, root)
+        _raise_of_proxy(error, proxy, root)
+        raise CellError(f"{root}: no connection to the relay: {error}") from error
     except (OSError, TimeoutError) as error:
-        _raise_untrusted(error, kit, url)
-        _raise_of_proxy(error, proxy, url)
+        _raise_untrusted(error, kit, root)
+        _raise_of_proxy(error, proxy, root)
         raise CellError(
-            f"{url}: no relay answers there: {str(error) or 'it took too long'}; is the site "
+            f"{root}: no relay answers there: {str(error) or 'it took too long'}; is the site "
             f"running{', and does its relay speak TLS' if kit else ''}?"
         ) from error
 
@@ -161,7 +163,7 @@ def _context(kit: Path) -> ssl.SSLContext:
     return context
 
 
-def _require_relay(connection: ClientConnection, kit: Path, site: str, url: str) -> None:
+def _require_relay(connection: ClientConnection, kit: Path, site: str, root: str) -> None:
     """The site's own, or the federation's server's; it can read neither what is said there."""
     from federant.link.identity import Identity, Role
     from federant.link.kit import load_kit
@@ -173,31 +175,31 @@ def _require_relay(connection: ClientConnection, kit: Path, site: str, url: str)
     if not any(identity in allowed for identity in found):
         who = ", ".join(identity.title for identity in found) or "nobody in this federation"
         raise NoRelayError(
-            f"{url}: what answers there is {who}, not the relay of site {site}, nor the "
+            f"{root}: what answers there is {who}, not the relay of site {site}, nor the "
             "federation's server; check root_url and site_name"
         )
 
 
-def _raise_untrusted(error: Exception, kit: str, url: str) -> None:
+def _raise_untrusted(error: Exception, kit: str, root: str) -> None:
     """NoRelayError if TLS is what failed."""
     if kit:
         from federant.link.tls import tls_error
 
-        found = tls_error(error, url)
+        found = tls_error(error, root, "relay")
         if found is not None:
             raise NoRelayError(str(found)) from error
 
 
-def _raise_of_proxy(error: Exception, proxy: Proxy | None, url: str) -> None:
+def _raise_of_proxy(error: Exception, proxy: Proxy | None, root: str) -> None:
     """NoRelayError for a proxy that does not let this machine through, CellError for one that is
     away, or finds no relay."""
     if proxy is None:
         return
     if isinstance(error, InvalidProxyStatus):
-        told = proxy.refused(error.response.status_code, url)
+        told = proxy.refused(error.response.status_code, root)
         raise (CellError if told.status in _AWAY else NoRelayError)(str(told)) from error
     if isinstance(error, InvalidProxyMessage):
         raise CellError(f"{proxy.title} does not speak HTTP, or hung up; is it one?") from error
     if isinstance(error, OSError) and not isinstance(error, ConnectionResetError | TimeoutError):
         raise CellError(str(proxy.silent())) from error
-    raise CellError(f"{url}, by way of {proxy.title}: no relay answers: {error}") from error
+    raise CellError(f"{root}, by way of {proxy.title}: no relay answers: {error}") from error

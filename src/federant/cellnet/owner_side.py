@@ -13,6 +13,7 @@ from typing import Final
 
 from federant.cellnet.errors import CellProtocolError
 from federant.cellnet.owner_door import OwnerDoor
+from federant.cellnet.pace import Pace
 from federant.cellnet.pieces import (
     Piece,
     What,
@@ -42,6 +43,9 @@ from federant.spool import SpoolError, SpoolFile, SpoolFullError, SpoolWriter, r
 _log = logging.getLogger(__name__)
 
 _LINGER_SECONDS: Final = 1.0
+_SESSIONS_AT_ONCE: Final = 16
+_SESSION_SECONDS: Final = 0.25
+"""An agent that opens more sessions than one in that time, over time, has to wait for the next."""
 
 
 class OwnerSide:
@@ -71,6 +75,8 @@ class OwnerSide:
         self._session: Session | None = None
         self._sessions = 0  # the number of the one that was opened last
         self._owner_gone = False
+        self._pace = Pace(_SESSIONS_AT_ONCE, _SESSION_SECONDS)
+        self._pause: asyncio.TimerHandle | None = None  # until another session may be opened
         self._peer_ready = True  # whether the other cell's owner takes another session
         self._held = 0  # express packets that the owner is too slow for
         self._large: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
@@ -101,6 +107,9 @@ class OwnerSide:
         """The other cell is gone for good: the owner finds its peer dead, and is told why."""
         self._peers += 1
         self._peer_ready = True
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         self._held = 0
         if self._place.mode is Mode.ACTIVE:
             self._sessions = 0  # another agent's cell begins to count anew
@@ -150,11 +159,19 @@ class OwnerSide:
         if self._session is not None:
             self._end_session(self._session, clean=False)
         self._sessions = number
-        connection = None if self._owner_gone else self._door.dial()
-        if connection is None:
-            self._put_last(of_end(number, clean=False))
-        else:
+        may_dial = self._pace.take()
+        connection = self._door.dial() if may_dial and not self._owner_gone else None
+        if connection is not None:
             self._flush(self._begin(number, connection))
+            return
+        self._put_last(of_end(number, clean=False))
+        if not may_dial and self._pause is None:
+            self._pause = self._loop.call_later(self._pace.wait_seconds, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._look_for_owner()
+        self._wake()
 
     def _owner_end(self, session: Session, *, clean: bool) -> None:
         """The owner has closed its end; what it sent before is still carried."""
@@ -302,7 +319,7 @@ class OwnerSide:
                 self._tunnel.require_contents(Lane.EXPRESS, express)
             if piece.session > self._sessions:
                 self._tunnel.refuse(
-                    Lane.BULK, f"a {piece.what.name} piece came before its session was opened"
+                    Lane.BULK, f"a piece {piece.what.name} came before its session was opened"
                 )
             self._large.put_nowait((self._peers, piece))
             return
@@ -313,7 +330,7 @@ class OwnerSide:
         elif piece.what is What.RECORD:
             self._post(piece)
         else:
-            raise CellProtocolError(f"a {piece.what.name} piece came in the express lane")
+            raise CellProtocolError(f"a piece {piece.what.name} came in the express lane")
         if self._session is not None and self._session.is_slow:
             self._held += 1
         else:
@@ -367,7 +384,7 @@ class OwnerSide:
                 session.add_chunk(piece.content)
                 self._flush(session)
         elif piece.what is not What.FILE:
-            raise CellProtocolError(f"a {piece.what.name} piece came in the bulk lane")
+            raise CellProtocolError(f"a piece {piece.what.name} came in the bulk lane")
 
     def _post(self, piece: Piece) -> None:
         session = self._of(piece)

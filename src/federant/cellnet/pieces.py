@@ -66,7 +66,7 @@ class Piece(NamedTuple):
     def came_after(self) -> tuple[int, Piece]:
         """What `after` was given, and was told; CellProtocolError for what it has not made."""
         if len(self.content) < _NUMBER.size:
-            raise CellProtocolError(f"a {self.what.name} piece does not say what came before it")
+            raise CellProtocolError(f"a piece {self.what.name} does not say what came before it")
         (express,) = _NUMBER.unpack_from(self.content)
         return express, self._replace(content=self.content[_NUMBER.size :])
 
@@ -96,7 +96,7 @@ def of_sweep(number: int, what: What) -> Piece:
 def sweep_in(piece: Piece) -> int:
     """CellProtocolError if no number is in it."""
     if len(piece.content) != _NUMBER.size:
-        raise CellProtocolError(f"a {piece.what.name} piece holds no number")
+        raise CellProtocolError(f"a piece {piece.what.name} holds no number")
     (number,) = _NUMBER.unpack(piece.content)
     return int(number)
 
@@ -117,12 +117,12 @@ def record_in(piece: Piece) -> Parcel | Read:
             record = record._replace(error=shown(record.error)[:LONGEST_ERROR])
         if isinstance(record, wanted) and not getattr(record, "file", ""):
             return record
-    raise CellProtocolError(f"a {piece.what.name} piece holds something else than its record")
+    raise CellProtocolError(f"a piece {piece.what.name} holds something else than its record")
 
 
 def parcel_in(piece: Piece) -> Parcel:
-    """The message that a FILE piece begins; CellProtocolError if its size cannot be."""
+    """The message that a piece FILE begins; CellProtocolError if its size cannot be."""
     record = record_in(piece)
     if not isinstance(record, Parcel) or record.size <= 0:
-        raise CellProtocolError("a FILE piece begins no file")
+        raise CellProtocolError("a piece FILE begins no file")
     return record

@@ -43,7 +43,8 @@ GREETING_SECONDS: Final = 5.0
 """For a TLS handshake, and for the request for a WebSocket after it."""
 _JOIN_SECONDS: Final = 10.0
 _CLAIM_SECONDS: Final = 3.0
-"""A cell that does not say within that time whether its owner lives is dropped."""
+"""For a cell to say whether its owner lives. One that says nothing may only be slow: it keeps its
+name until its connection counts as dead (PONG_SECONDS), and who wants it comes again."""
 _LEAVE_SECONDS: Final = 8.0
 MOST_WAITING: Final = 4
 """Messages of one cell that wait until the other takes them; then it is not read any more."""
@@ -233,7 +234,7 @@ class Relay:
                 await agent.end()
 
     async def _require_gone(self, holder: Seat, seat: Seat) -> None:
-        """CellRefused if the one that has the name lives; else returns when it has left."""
+        """CellRefused if the one that has the name lives, or may; else returns when it has left."""
         while not holder.answers.empty():  # what it said without being asked
             holder.answers.get_nowait()
         await holder.tell(words.Claim())
@@ -244,9 +245,13 @@ class Relay:
                 done, left = await asyncio.wait((gone, answer), return_when=asyncio.FIRST_COMPLETED)
                 for task in left:
                     task.cancel()
-        except TimeoutError:
-            _log.warning("silent cell dropped fqcn=%s who=%s", holder.fqcn, holder)
-            return
+        except TimeoutError as error:
+            raise CellRefused(
+                words.Refusal.UNANSWERED,
+                f"{seat.fqcn}: channel {seat.join.channel!r} is held by {holder}, whose cell does "
+                f"not answer just now; it has {PONG_SECONDS:.0f} s to show that it lives, and is "
+                "asked again until then",
+            ) from error
         if answer in done and answer.result():
             raise CellRefused(
                 words.Refusal.BUSY,
@@ -277,7 +282,7 @@ def _join_in(message: str) -> words.Join:
     """ValueError, CellProtocolError for anything else."""
     said = words.from_text(message)
     if not isinstance(said, words.Join):
-        raise CellProtocolError(f"the first message is a {said.KIND} and no join")
+        raise CellProtocolError(f"the first message is {said.KIND!r} and no join")
     return said
 
 

@@ -29,6 +29,8 @@ class Refusal(StrEnum):
     """Its certificate is not one that may have this name."""
     BUSY = "busy"
     """Another cell, which lives, has this name."""
+    UNANSWERED = "unanswered"
+    """Another cell has it, and does not say just now whether it lives: to be asked again."""
     REVOKED = "certificate_revoked"
     PROTOCOL = "protocol"
 
@@ -143,8 +145,8 @@ def from_text(text: str) -> Words:
         raise ValueError(f"a message of unknown kind came: {text[:80]!r}")
     known = {field.name: _TYPES[str(field.type)] for field in fields(kind)}
     if set(found) != set(known):
-        raise ValueError(f"a {kind.KIND} message has other fields than {', '.join(known)}")
+        raise ValueError(f"a message {kind.KIND!r} has other fields than {', '.join(known)}")
     for name, types in known.items():
         if type(found[name]) not in types:
-            raise ValueError(f"{name} of a {kind.KIND} message is {found[name]!r:.80}")
+            raise ValueError(f"{name} of a message {kind.KIND!r} is {found[name]!r:.80}")
     return kind(**found)

@@ -25,7 +25,7 @@ from federant.link.kit import KIT_FILE, Kit
 from federant.link.loopback import is_loopback
 from federant.link.proxy import proxy_for
 from federant.link.tls import client_context, identities_in, tls_error
-from federant.pipe.cell.address import relay_url
+from federant.pipe.cell.address import relay_url, root_of
 
 from .findings import Finding, ok, problem, warning
 from .way import SECONDS, look_at_clock, look_at_way
@@ -147,7 +147,7 @@ async def _spoken_to(wss: str, url: str, kit: Kit, correct: str) -> list[Finding
 
     def said(error: Exception) -> str:
         # It is told by the address that stands in the kit.
-        return str(error).replace(wss, url)
+        return str(error).replace(root_of(wss), url)
 
     found: list[Finding] = []
     before = time.time()

@@ -200,7 +200,7 @@ def test_a_server_that_keeps_the_beginning_cannot_let_what_is_large_get_lost(
     agent.open(TASK)
     job.open(TASK)
     in_thread(agent.send, Message.new_request("train", np.zeros(500_000)), LONG)
-    assert "a FILE piece came before its session was opened" in parting_of(agent)
+    assert "a piece FILE came before its session was opened" in parting_of(agent)
 
 
 def test_a_cut_in_the_middle_of_a_transfer_is_gone_on_from(new_cell: NewCell, relay: str) -> None:

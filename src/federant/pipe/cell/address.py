@@ -42,6 +42,12 @@ def relay_url(root_url: str, *, secure: bool) -> str:
     return f"{scheme}://{host}:{port or usual}{PATH}"
 
 
+def root_of(url: str) -> str:
+    """A relay's address in words for people, who were given no other: `relay_url` gave this one."""
+    parts = urlsplit(url)
+    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
+
+
 def _is_loopback(host: str) -> bool:
     if host.casefold() == "localhost":
         return True
