@@ -64,6 +64,8 @@ docs: $(VENV)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The site begins at build/docs/index.html; its search needs a server: $(BIN)/python -m http.server -d build/docs"
 
+# The first use makes environments of the peers, from the network; without one they are left out.
+# What disturbs a line needs root. What takes sizes has larger ones as options.
 bench: $(VENV)/.ready
 	@for script in $(filter-out bench/%_rig.py,$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 

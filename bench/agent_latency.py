@@ -200,7 +200,7 @@ def main() -> None:
     elif options.other_end:
         be_the_other_end(options.mode, options.other_end)
     else:
-        report(list(measure(options.round_trips, options.idle, options.kills)), options.json)
+        report(measure(options.round_trips, options.idle, options.kills), options.json)
 
 
 if __name__ == "__main__":

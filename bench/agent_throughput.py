@@ -173,7 +173,7 @@ def main() -> None:
         return
     models = [(megabytes * MB, ARRAYS) for megabytes in options.megabytes]
     models.append((SMALL_ARRAYS * SMALL_BYTES, SMALL_ARRAYS))
-    report(list(rows(models, options.pipes, options.repeats, options.folder)), options.json)
+    report(rows(models, options.pipes, options.repeats, options.folder), options.json)
 
 
 if __name__ == "__main__":

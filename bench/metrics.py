@@ -182,7 +182,7 @@ def main() -> None:
     if options.relay is not None:
         be_the_relay(options.relay)
         return
-    report(list(measure(options.calls, options.seconds)), options.json)
+    report(measure(options.calls, options.seconds), options.json)
 
 
 def measure(calls: int, seconds: float) -> Iterator[Row]:

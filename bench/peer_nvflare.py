@@ -132,7 +132,7 @@ def main() -> None:
     except PeerMissing as error:
         print(f"NVFLARE is left out: {error}")
     sizes = [int(megabytes * MB) for megabytes in args.megabytes]
-    report(list(measure(python, sizes, args.repeats)), args.json)
+    report(measure(python, sizes, args.repeats), args.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 Value = str | float | None
@@ -19,9 +20,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="a file for the figures, beside the table")
 
 
-def report(rows: Sequence[Row], file: Path | None) -> None:
-    """Print the machine and the rows; with a file, write them there too."""
+def report(found: Iterable[Row], file: Path | None) -> None:
+    """Print the machine and the rows; with a file, write them there too.
+
+    While they are being measured, what there is so far is named on standard error.
+    """
     machine = _machine()
+    rows = []
+    for row in found:
+        rows.append(row)
+        words = [value for value in row.values() if isinstance(value, str)]
+        print("measured:", ", ".join(words) or len(rows), file=sys.stderr)
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     columns = []
     for name in rows[0]:
@@ -33,7 +42,7 @@ def report(rows: Sequence[Row], file: Path | None) -> None:
     for line in zip(*columns, strict=True):
         print("  ".join(line).rstrip(), flush=True)
     if file is not None:
-        file.write_text(json.dumps({"machine": machine, "figures": list(rows)}, indent=1) + "\n")
+        file.write_text(json.dumps({"machine": machine, "figures": rows}, indent=1) + "\n")
 
 
 def _text(value: Value) -> str:

@@ -122,11 +122,11 @@ def main() -> None:
         flower = python_of(FLOWER, args.environment)
     except PeerMissing as error:
         print(f"Flower is left out: {error}")
-    rows = [
+    rows = (
         row
         for megabytes in args.megabytes
         for row in measure(flower, int(megabytes * MB), args.sites, args.rounds, args.few)
-    ]
+    )
     report(rows, args.json)
 
 
