@@ -118,6 +118,40 @@ def test_integers_at_the_end_of_their_range_stay_there(dtype: str) -> None:
     np.testing.assert_array_equal(mean_of((weights(n=ends), 1), (weights(n=ends), 3))["n"], ends)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "c8", ml_dtypes.bfloat16, "i4", "?"])
+def test_the_memory_of_a_mean_that_is_not_looked_at_any_more_is_used_for_the_next(
+    dtype: Any,
+) -> None:
+    model = weights(w=np.zeros(100_000, dtype), lone=1.5)
+    used: WeightedMean | None = None
+    for number in (1, 0, 1):
+        mean = WeightedMean(model, spare=used)
+        for weight in (1, 3):
+            mean.add(weights(w=np.full(100_000, number, dtype), lone=2.5), weight)
+        found = mean.mean()
+        np.testing.assert_array_equal(found.data["w"], np.full(100_000, number, dtype))
+        assert found.data["w"].dtype == np.dtype(dtype)
+        assert found.data["lone"] == 2.5
+        used = mean
+
+
+def test_accumulators_may_be_smaller_than_the_models_numbers() -> None:
+    mean = WeightedMean(weights(w=np.zeros(3)), dtype=np.float32)
+    mean.add(weights(w=np.array([1.0, 2.0, 4.0])), 2)
+    found = mean.mean().data["w"]
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [1.0, 2.0, 4.0])
+
+
+def test_a_spare_of_another_shape_is_no_use_and_no_harm() -> None:
+    used = WeightedMean(weights(w=np.zeros(3)))
+    used.add(weights(w=np.ones(3)), 1)
+    used.mean()
+    mean = WeightedMean(weights(w=np.zeros((2, 2))), spare=used)
+    mean.add(weights(w=np.ones((2, 2))), 1)
+    np.testing.assert_array_equal(mean.mean().data["w"], np.ones((2, 2)))
+
+
 def test_inputs_are_not_changed() -> None:
     model, result = weights(w=np.ones(3)), difference(w=np.ones(3))
     for array in (model.data["w"], result.data["w"]):

@@ -67,10 +67,18 @@ class WeightedMean:
     ``model`` is the global model (kind WEIGHTS) from which the results come; without one the
     first result says what there is to be averaged.  Whole models and differences from the global
     model may be mixed.  ``dtype`` is the accumulators': with float64 the order in which float32
-    models arrive does not show in the mean.  Not thread-safe.
+    models arrive does not show in the mean.  ``spare`` is one whose mean was taken and is not
+    looked at any more: its memory is used again, which costs far less than the system's new pages.
+    Not thread-safe.
     """
 
-    def __init__(self, model: DXO | None = None, *, dtype: DTypeLike = np.float64) -> None:
+    def __init__(
+        self,
+        model: DXO | None = None,
+        *,
+        dtype: DTypeLike = np.float64,
+        spare: WeightedMean | None = None,
+    ) -> None:
         self.count = 0
         """How many results have been added."""
         self.weight = 0.0
@@ -79,6 +87,7 @@ class WeightedMean:
         self._difference_weight = 0.0
         self._model = model if model is not None and model.data else None
         self._sums: Any = None
+        self._free = {} if spare is None else spare._give_up()  # noqa: SLF001 - one of this class
         if self._model is not None:
             self._sums = self._sums_like(self._model.data)
 
@@ -113,7 +122,9 @@ class WeightedMean:
             self._difference_weight += weight
 
     def mean(self) -> DXO:
-        """The mean as a DXO of kind WEIGHTS with the model's dtypes; the accumulators are used up.
+        """The mean as a DXO of kind WEIGHTS with the model's dtypes; nothing can be added any more.
+
+        Its arrays lie in the accumulators' memory, of which they may need only a part.
 
         AggregationError if nothing was added, or a value does not fit its dtype: no mean holds
         an infinity or a NaN.
@@ -131,7 +142,13 @@ class WeightedMean:
                 ) from error
 
         sums, self._sums, self.count = self._sums, None, 0
-        return DXO(DataKind.WEIGHTS, _mapped(sums, finish))
+        mean = DXO(DataKind.WEIGHTS, _mapped(sums, finish))
+        self._free = {path: total.spare for path, total in leaves(sums)}
+        return mean
+
+    def _give_up(self) -> dict[Path, NDArray[Any] | None]:
+        free, self._free = self._free, {}
+        return free
 
     def _sums_like(self, data: dict[str, Any]) -> Any:
         def begin(path: Path, value: Any) -> _Sum:
@@ -141,7 +158,7 @@ class WeightedMean:
                     f"{path_text(path)!r} is an array of dtype {dtype_text(dtype)}, of which there "
                     "is no mean"
                 )
-            return _Sum(value, self._dtype)
+            return _Sum(value, self._dtype, self._free.pop(path, None))
 
         return _mapped(data, begin)
 
@@ -164,9 +181,13 @@ class WeightedMean:
 class _Sum:
     """One leaf's weighted sum, and how to turn it back into what the leaf was."""
 
-    __slots__ = ("_back", "_kept", "_kind", "_mark", "_total", "dtype", "shape")
+    __slots__ = ("_back", "_kept", "_kind", "_mark", "_total", "dtype", "shape", "spare")
 
-    def __init__(self, value: Any, accumulator: np.dtype[Any]) -> None:
+    def __init__(
+        self, value: Any, accumulator: np.dtype[Any], spare: NDArray[Any] | None = None
+    ) -> None:
+        self.spare: NDArray[Any] | None = None
+        """The accumulator, once the mean was taken, which may lie in it."""
         self._kept = value
         self._back: Callable[[NDArray[Any]], Any] | None = None
         self._total: NDArray[Any] | None = None
@@ -175,7 +196,7 @@ class _Sum:
         self._kind = kind_of(self.dtype)
         self._mark = type(value) if isinstance(value, TorchArray | JaxArray) else None
         if self._kind in AVERAGED:
-            self._total = np.zeros(self.shape, summed_in(self.dtype, accumulator))
+            self._total = _zeros(self.shape, summed_in(self.dtype, accumulator), spare)
             if type(value) in _NUMBERS:
                 self._back = type(value)
             elif isinstance(value, np.generic):
@@ -208,19 +229,54 @@ class _Sum:
         if base is not None:
             self.add(base, base_weight)
         total, self._total = self._total, None
-        if not np.isfinite(total).all():
-            raise FloatingPointError(f"a sum of it is too large for {total.dtype}")
         with np.errstate(over="raise", invalid="raise"):
-            total /= weight
             if self._kind == "b":
-                cast = np.asarray(total >= 0.5)
+                cast = np.asarray(_quotient(total, weight) >= 0.5)
             elif self._kind in "iu":
-                cast = _as_integers(np.rint(total), self.dtype)
+                cast = _as_integers(np.rint(_quotient(total, weight)), self.dtype)
             else:
-                cast = rounded(total, self.dtype)
+                cast = _divided(total, weight, self.dtype)
+        self.spare = total
         if self._back:
             return self._back(cast[()])
         return cast if self._mark is None else cast.view(self._mark)
+
+
+def _zeros(
+    shape: tuple[int, ...], dtype: np.dtype[Any], spare: NDArray[Any] | None
+) -> NDArray[Any]:
+    if spare is None or spare.shape != shape or spare.dtype != dtype:
+        return np.zeros(shape, dtype)
+    spare.fill(0)
+    return spare
+
+
+def _quotient(total: NDArray[Any], weight: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """FloatingPointError where the total has grown out of its dtype."""
+    if not np.isfinite(total).all():
+        raise FloatingPointError(f"a sum of it is too large for {total.dtype}")
+    quotient: NDArray[Any] = np.divide(total, weight, out=out)
+    return quotient
+
+
+def _divided(total: NDArray[Any], weight: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Quotients, each rounded once to a dtype, in the totals' memory if they fit into it.
+
+    FloatingPointError as for ``_quotient`` and ``rounded``.
+    """
+    wide = total.reshape(-1)
+    if dtype.itemsize <= total.itemsize:
+        narrow = wide.view(np.uint8)[: total.size * dtype.itemsize].view(dtype)
+    else:
+        narrow = np.empty(total.size, dtype)
+    scratch = np.empty(min(_CHUNK, total.size), total.dtype)
+    for start in range(0, total.size, _CHUNK):
+        part = wide[start : start + _CHUNK]
+        # What is written lies before what was not read yet.
+        narrow[start : start + _CHUNK] = rounded(
+            _quotient(part, weight, scratch[: part.size]), dtype
+        )
+    return narrow.reshape(total.shape)
 
 
 def _as_integers(total: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

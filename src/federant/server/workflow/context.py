@@ -198,14 +198,19 @@ class Context:
 
     def save_model(
         self, model: DXO, *, current_round: int, metrics: Mapping[str, Any] | None = None
-    ) -> None:
-        """Keep the global model of a round, with figures about it (numbers and texts)."""
+    ) -> DXO:
+        """Keep the global model of a round, with figures about it (numbers and texts).
+
+        Returns it as it is kept: its arrays are read-only views of a file, which take no memory
+        before they are looked at.
+        """
         blob = put_body(self._journal.blobs, model)
         self._journal.once(
             _MODEL,
             {"round": current_round, "digest": blob.digest},
             lambda: self._journal.store.save_model(self.job_id, current_round, blob, metrics),
         )
+        return self._model(blob)
 
     def load_model(self, number: int) -> DXO:
         """The model kept for a round; its arrays are read-only.  WorkflowError if there is none."""

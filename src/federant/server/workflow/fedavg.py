@@ -44,6 +44,7 @@ class FedAvg(Workflow):
     def run(self, ctx: Context) -> None:
         ctx.wait_for_sites(self.min_sites, timeout=self.start_timeout)
         first, model = ctx.resume()
+        mean = None
         for number in range(first, self.rounds):
             gathering = ctx.broadcast(
                 self.task,
@@ -55,17 +56,17 @@ class FedAvg(Workflow):
                 # From no model there is no difference.
                 headers={HeaderKey.TRANSFER_TYPE: str(self.transfer)} if model else None,
             )
-            mean = WeightedMean(model)
+            mean = WeightedMean(model, spare=mean)
             scores = MeanScores()
             for result in gathering:
                 if result.ok:
                     mean.add(result.data, result.weight)
                     scores.add(result.data.meta.get(MetaKey.INITIAL_METRICS), result.weight)
+                del result  # what was read of its file counts as memory until it is let go of
             gathering.require(self.min_sites)
             metrics: dict[str, Any] = {"sites": mean.count, "weight": mean.weight}
             if initial := scores.mean():
                 metrics[MetaKey.INITIAL_METRICS] = initial
                 for name, value in initial.items():
                     ctx.metric(f"{MetaKey.INITIAL_METRICS}/{name}", value, number)
-            model = mean.mean()
-            ctx.save_model(model, current_round=number, metrics=metrics)
+            model = ctx.save_model(mean.mean(), current_round=number, metrics=metrics)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import mmap
+from weakref import WeakValueDictionary
 
 from federant.codec import decode, encode
 from federant.link import blob_ref
 from federant.link.messages import BlobRef
 from federant.server.blobs import BlobStore
+
+_mapped: WeakValueDictionary[str, mmap.mmap] = WeakValueDictionary()
+"""By digest, the newest mapping of each blob that is looked at."""
 
 
 def put_body(blobs: BlobStore, body: object) -> BlobRef:
@@ -19,6 +23,10 @@ def put_body(blobs: BlobStore, body: object) -> BlobRef:
     frame = encode(body)
     blob = blob_ref(frame.chunks())
     if blobs.size(blob.digest) == blob.size:
+        mapped = _mapped.get(blob.digest)
+        if mapped is not None:
+            # The digest has read all of it, which would count as memory until it is let go of.
+            mapped.madvise(mmap.MADV_DONTNEED)
         return blob
     return blobs.put(frame.chunks())
 
@@ -31,5 +39,6 @@ def get_body(blobs: BlobStore, blob: BlobRef) -> object:
     Nothing is read before it is looked at, and what was read takes no memory of the process.
     """
     with blobs.path(blob.digest).open("rb") as file:
-        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return decode(content, frameworks=False).body
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    _mapped[blob.digest] = mapped
+    return decode(memoryview(mapped), frameworks=False).body
